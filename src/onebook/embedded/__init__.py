@@ -1,0 +1,1 @@
+"""The embedded default: a real PostgreSQL from a wheel, started and supervised by `onebook up`."""
