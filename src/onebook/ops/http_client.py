@@ -1,8 +1,8 @@
 """A small HTTP/1.1 client for the load we make ourselves: `demo` and `replay` drive the server with it.
 
 A `Client` owns at most `connections` kept-alive connections to one origin; nothing survives it. Every wait is
-bounded by `timeout_seconds`, every read by a byte limit. It follows no redirects, keeps no cookies, and repeats
-a request only where repeating cannot act twice (see `Client.request`).
+bounded by `timeout_seconds`, every read by a byte limit. It follows no redirects, keeps no cookies, and
+repeats a request only where repeating cannot act twice (see `Client.request`).
 """
 
 import asyncio
@@ -66,8 +66,8 @@ class Client:
     ) -> Answer:
         """Send one request and read its whole answer, whatever its status.
 
-        A kept-alive connection that the server has meanwhile closed is replaced once by a new one, but only for
-        a method that may be repeated (RFC 9110, 9.2.2) or a request with an Idempotency-Key. Raises
+        A kept-alive connection that the server has meanwhile closed is replaced once by a new one, but only
+        for a method that may be repeated (RFC 9110, 9.2.2) or a request with an Idempotency-Key. Raises
         `ConnectionFailed` on network trouble, a malformed or oversized answer, or when `timeout_seconds` have
         passed, a wait for a free connection included.
         """
@@ -110,17 +110,22 @@ class Client:
         return "\r\n".join([*lines, "", ""]).encode() + body
 
     async def _exchange(self, message: bytes, method: str, repeatable: bool) -> "_Parts":
+        if kept := self._take_idle():
+            try:
+                return await self._talk(kept, message, method)
+            except _Stale:
+                if not repeatable:
+                    raise
+        reader, writer = await asyncio.open_connection(*self._address, ssl=self._tls, limit=MAX_HEAD_BYTES)
+        return await self._talk(_Connection(reader, writer), message, method)
+
+    def _take_idle(self) -> "_Connection | None":
         while self._idle:
             connection = self._idle.pop()
             if connection.is_open():
-                try:
-                    return await self._talk(connection, message, method)
-                except _Stale:
-                    if not repeatable:
-                        raise
-                    break
-        reader, writer = await asyncio.open_connection(*self._address, ssl=self._tls, limit=MAX_HEAD_BYTES)
-        return await self._talk(_Connection(reader, writer), message, method)
+                return connection
+            connection.abort()
+        return None
 
     async def _talk(self, connection: "_Connection", message: bytes, method: str) -> "_Parts":
         keep = False

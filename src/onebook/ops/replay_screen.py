@@ -1,0 +1,122 @@
+"""What `onebook replay` shows to people: a bar while it runs, then tables by room type and channel."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from onebook.ops.replay_report import Count, ReplayReport
+
+LINES_PER_REASON = 8
+TROUBLES_SHOWN = 10
+
+# Stays asked for so far, of how many, and the day that the calendar shows.
+ShowProgress = Callable[[int, int, date], None]
+
+
+@contextmanager
+def progress_on(console: Console) -> Iterator[ShowProgress]:
+    """A progress bar on a terminal, and nothing anywhere else."""
+    if not console.is_terminal:
+        yield lambda done, total, day: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+
+        def show(done: int, total: int, day: date) -> None:
+            bar.update(task, completed=done, total=total, description=day.isoformat())
+
+        yield show
+
+
+def render(report: ReplayReport, console: Console) -> None:
+    """The report for people."""
+    rejected = len(report.rejected)
+    console.print(
+        Text(f"{report.file}: {report.rows:,} rows = {report.total.asked:,} asked + {rejected:,} rejected"),
+        highlight=False,
+    )
+    console.print(f"capacity of a room type: {report.capacity_rule}", style="dim", highlight=False)
+    console.print(_table_of_room_types(report))
+    console.print(_table_of_channels(report))
+    if report.rejected:
+        console.print(_table_of_rejected(report))
+    for trouble in report.troubles[:TROUBLES_SHOWN]:
+        console.print(Text(f"line {trouble.line}: {trouble.request} failed: {trouble.what}", "red"))
+    if (more := len(report.troubles) - TROUBLES_SHOWN) > 0:
+        console.print(f"… and {more:,} more failed (all of them with --json)", style="red")
+    console.print(_verdict(report))
+
+
+def _table_of_room_types(report: ReplayReport) -> Table:
+    table = _table("by hotel and room type", "hotel", "room type", "capacity")
+    for each in report.room_types:
+        table.add_row(Text(each.hotel), Text(each.room_type), f"{each.capacity:,}", *_cells(each.count))
+    table.add_section()
+    table.add_row("all", "", f"{sum(each.capacity for each in report.room_types):,}", *_cells(report.total))
+    return table
+
+
+def _table_of_channels(report: ReplayReport) -> Table:
+    table = _table("by channel (occupancy: its share of all nights)", "channel")
+    for each in report.channels:
+        table.add_row(each.channel, *_cells(each.count))
+    return table
+
+
+def _table(title: str, *keys: str) -> Table:
+    table = Table(*keys, title=title, title_justify="left")
+    for heading in ("asked", "sold"):
+        table.add_column(heading, justify="right")
+    table.add_column("refused")
+    for heading in ("failed", "cancelled", "occupancy", "p50 ms", "p95 ms", "p99 ms"):
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _cells(count: Count) -> list[str | Text]:
+    latency = count.latency
+    return [
+        f"{count.asked:,}",
+        f"{count.sold:,}",
+        Text(", ".join(f"{number:,} {code}" for code, number in count.refused.items())),
+        Text(f"{count.failed:,}", "red" if count.failed else ""),
+        f"{count.cancelled:,}",
+        f"{count.occupancy_percent:.1f} %",
+        *(
+            ("", "", "")
+            if latency is None
+            else (f"{each:.1f}" for each in (latency.p50_ms, latency.p95_ms, latency.p99_ms))
+        ),
+    ]
+
+
+def _table_of_rejected(report: ReplayReport) -> Table:
+    table = Table(title="rejected rows (all of them with --json)", title_justify="left")
+    table.add_column("reason")
+    table.add_column("rows", justify="right")
+    table.add_column("lines")
+    table.add_column("the first of them")
+    for reason, number in report.rejected_by_reason.items():
+        rows = [row for row in report.rejected if row.reason == reason]
+        lines = ", ".join(str(row.line) for row in rows[:LINES_PER_REASON])
+        # Text, not str: what stands in the file must not be read as markup.
+        table.add_row(reason, f"{number:,}", lines + (", …" if number > LINES_PER_REASON else ""), Text(rows[0].detail))
+    return table
+
+
+def _verdict(report: ReplayReport) -> Text:
+    audit = report.audit
+    wrong = bool(audit.oversold_nights or audit.needlessly_refused)
+    needless = "unknown, as requests failed" if audit.needlessly_refused is None else f"{audit.needlessly_refused:,}"
+    verdict = Text(
+        f"recounted from the answers: oversold nights {audit.oversold_nights:,}, refused though free {needless}",
+        "bold red" if wrong else "bold green",
+    )
+    verdict.append(f"\n{report.seconds:.1f} s, {report.retries:,} retries", "dim")
+    return verdict
