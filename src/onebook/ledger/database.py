@@ -1,0 +1,125 @@
+"""The connection to PostgreSQL: which settings are refused, which are pinned, and the migrations."""
+
+import hashlib
+from importlib.resources import files
+from typing import Any
+
+import asyncpg
+
+MIN_SERVER_VERSION = 160000
+_MIGRATION_LOCK = 79112
+
+# Durability and the log's way out are not negotiable; each name is told with the value that is wanted.
+_REQUIRED_SETTINGS = {
+    "fsync": {"on"},
+    "full_page_writes": {"on"},
+    "synchronous_commit": {"on", "remote_write", "remote_apply", "local"},
+    "wal_level": {"logical"},
+    "server_encoding": {"UTF8"},
+}
+
+# Batches differ in size by three orders of magnitude and tables start out empty: the planner would plan each anew, or keep
+# a plan made for an empty table. Every statement of the writer goes by index, whatever the size.
+_WRITER_SETTINGS = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_material": "off",
+    "jit": "off",
+    "lock_timeout": "2s",
+    "statement_timeout": "4s",
+    "idle_in_transaction_session_timeout": "5s",
+    "application_name": "onebook-ledger",
+}
+_READER_SETTINGS = {"jit": "off", "statement_timeout": "4s", "application_name": "onebook-reader"}
+
+
+class RefusedDatabase(Exception):
+    """This database would not keep its promises; the message names the setting and the value wanted."""
+
+
+async def open_writer(url: str, size: int) -> asyncpg.Pool:
+    """Connections of the write side, with plans pinned."""
+    return await _open(url, size, _WRITER_SETTINGS)
+
+
+async def open_reader(url: str, size: int) -> asyncpg.Pool:
+    """Connections of the read side."""
+    return await _open(url, size, _READER_SETTINGS)
+
+
+async def _open(url: str, size: int, settings: dict[str, str]) -> asyncpg.Pool:
+    # No session state is ever changed on these connections, so none has to be reset when one is given back.
+    return await asyncpg.create_pool(
+        url, min_size=1, max_size=size, timeout=2, command_timeout=4, server_settings=settings, reset=_keep
+    )
+
+
+async def _keep(_connection: Any) -> None:
+    """Leave the connection as it is."""
+
+
+async def check_settings(connection: asyncpg.Connection) -> None:
+    """Raises RefusedDatabase for a server that is too old or not durable."""
+    version = int(await connection.fetchval("SHOW server_version_num"))
+    if version < MIN_SERVER_VERSION:
+        raise RefusedDatabase(f"PostgreSQL 16 or newer is needed; this server is version {version // 10000}")
+    for name, accepted in _REQUIRED_SETTINGS.items():
+        value = await connection.fetchval("SELECT current_setting($1)", name)
+        if value not in accepted:
+            wanted = " or ".join(sorted(accepted))
+            raise RefusedDatabase(f"the database runs with {name}={value}; Onebook needs {name}={wanted}")
+
+
+async def migrate(url: str) -> list[str]:
+    """Apply, under a lock, the migrations that the database has not seen; returns their names.
+
+    Raises RefusedDatabase for unfit settings, for a migration that was changed after it was applied, and for a database
+    that is ahead of this program.
+    """
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        await check_settings(connection)
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+            applied = await _apply(connection)
+            await _keep_log_ascending(connection)
+        return applied
+    finally:
+        await connection.close()
+
+
+async def _apply(connection: asyncpg.Connection) -> list[str]:
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS migration"
+        " (name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    known = {
+        row["name"]: row["checksum"] for row in await connection.fetch("SELECT name, checksum FROM migration")
+    }
+    folder = files("onebook.ledger") / "migrations"
+    scripts = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    if ahead := known.keys() - {script.name for script in scripts}:
+        raise RefusedDatabase(
+            f"the database has {', '.join(sorted(ahead))}, which this version does not know"
+        )
+    applied: list[str] = []
+    for script in scripts:
+        text = script.read_text("utf-8")
+        checksum = hashlib.sha256(text.encode()).hexdigest()
+        if script.name not in known:
+            await connection.execute(text)
+            await connection.execute("INSERT INTO migration VALUES ($1, $2)", script.name, checksum)
+            applied.append(script.name)
+        elif known[script.name] != checksum:
+            raise RefusedDatabase(f"{script.name} was applied with other contents than it has now")
+    return applied
+
+
+async def _keep_log_ascending(connection: asyncpg.Connection) -> None:
+    """After a restore from a dump transactions count from the start again: shift them beyond the log's end."""
+    await connection.execute(
+        "UPDATE log_shift SET shift = shift + last.txn - log_txn() + 1"
+        " FROM (SELECT max(txn) AS txn FROM log) AS last WHERE last.txn >= log_txn()"
+    )

@@ -1,0 +1,202 @@
+-- Every statement of the write side, by name. One documented lock order: resources ascending (in ledger_open), then rows.
+
+-- name: open_page
+-- Lock resources and read, under the locks, everything that the batch needs.
+SELECT opened_at, head_resources, head_versions, head_revisions, cells, replayed
+FROM ledger_open($1, $2, $3, $4, $5, $6);
+
+-- name: bookings
+-- Bookings by id, as they are now.
+SELECT id::text, status, channel, idempotency_key, request_hash, placed_at, ttl_seconds, items, amended, expires_at,
+       reference, customer, revision
+FROM booking WHERE id = ANY ($1::uuid[]);
+
+-- name: blocks
+-- Blocks by id, as they are now.
+SELECT id::text, reason, placed_at, lifted_at, items, revision FROM block WHERE id = ANY ($1::uuid[]);
+
+-- name: write_page
+-- Everything that a batch changes, in one statement. Versions and revisions are compared and swapped: the counts
+-- returned must be the numbers of rows sent, or somebody else has written under our locks.
+WITH heads AS (
+    UPDATE head SET version = new.version
+    FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) AS new (resource_id, found, version)
+    WHERE head.resource_id = new.resource_id AND head.version = new.found
+    RETURNING 1
+), changed AS (
+    UPDATE cell SET held = new.held, booked = new.booked, blocked = new.blocked
+    FROM unnest($4::integer[], $5::integer[], $6::integer[], $7::integer[], $8::integer[])
+        AS new (resource_id, number, held, booked, blocked)
+    WHERE cell.resource_id = new.resource_id AND cell.number = new.number
+    RETURNING 1
+), created AS (
+    INSERT INTO cell (resource_id, number, held, booked, blocked, capacity, overbooking)
+    SELECT * FROM unnest($9::integer[], $10::integer[], $11::integer[], $12::integer[], $13::integer[],
+                         $14::integer[], $15::integer[])
+), placed AS (
+    INSERT INTO booking (id, status, channel, idempotency_key, request_hash, placed_at, ttl_seconds, items, expires_at,
+                         reference, customer, venue_id, other_venues, first_day, last_day, revision)
+    SELECT new.id, new.status, new.channel, new.key, new.hash, $16, new.ttl, new.items, new.expires_at,
+           new.reference, new.customer, new.venue_id, new.other_venues::integer[], new.first_day, new.last_day,
+           new.revision
+    FROM unnest($17::uuid[], $18::text[], $19::text[], $20::text[], $21::bytea[], $22::integer[], $23::json[],
+                $24::timestamptz[], $25::text[], $26::text[], $27::integer[], $28::text[], $29::date[], $30::date[],
+                $31::integer[])
+        AS new (id, status, channel, key, hash, ttl, items, expires_at, reference, customer, venue_id, other_venues,
+                first_day, last_day, revision)
+), logged AS (
+    INSERT INTO log (txn, time, type, subject, venues, traceparent, data)
+    SELECT (SELECT log_txn()), $16, new.type, new.subject, new.venues::text[], new.traceparent, new.data
+    FROM unnest($32::text[], $33::text[], $34::text[], $35::text[], $36::json[])
+        AS new (type, subject, venues, traceparent, data)
+)
+SELECT (SELECT count(*) FROM heads) AS heads, (SELECT count(*) FROM changed) AS changed;
+
+-- name: reshape_cells
+-- Capacity and restrictions of cells, with their counters.
+INSERT INTO cell (resource_id, number, held, booked, blocked, capacity, overbooking, min_stay, max_stay,
+                  own_capacity, own_overbooking, closed, closed_to_arrival, closed_to_departure)
+SELECT * FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::integer[], $5::integer[], $6::integer[],
+                     $7::integer[], $8::smallint[], $9::smallint[], $10::boolean[], $11::boolean[], $12::boolean[],
+                     $13::boolean[], $14::boolean[])
+ON CONFLICT (resource_id, number) DO UPDATE SET
+    held = EXCLUDED.held, booked = EXCLUDED.booked, blocked = EXCLUDED.blocked, capacity = EXCLUDED.capacity,
+    overbooking = EXCLUDED.overbooking, min_stay = EXCLUDED.min_stay, max_stay = EXCLUDED.max_stay,
+    own_capacity = EXCLUDED.own_capacity, own_overbooking = EXCLUDED.own_overbooking, closed = EXCLUDED.closed,
+    closed_to_arrival = EXCLUDED.closed_to_arrival, closed_to_departure = EXCLUDED.closed_to_departure;
+
+-- name: move_bookings
+-- New states of bookings. The count returned must be the number sent.
+WITH moved AS (
+    UPDATE booking SET status = new.status, expires_at = new.expires_at, amended = new.amended,
+                       revision = new.revision, venue_id = new.venue_id,
+                       other_venues = new.other_venues::integer[], first_day = new.first_day, last_day = new.last_day
+    FROM unnest($1::uuid[], $2::integer[], $3::integer[], $4::text[], $5::timestamptz[], $6::json[], $7::integer[],
+                $8::text[], $9::date[], $10::date[])
+        AS new (id, found, revision, status, expires_at, amended, venue_id, other_venues, first_day, last_day)
+    WHERE booking.id = new.id AND booking.revision = new.found
+    RETURNING 1
+)
+SELECT count(*) FROM moved;
+
+-- name: write_blocks
+-- Blocks placed or lifted.
+INSERT INTO block (id, venue_id, reason, placed_at, lifted_at, revision, items)
+SELECT * FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::integer[],
+                     $7::json[])
+ON CONFLICT (id) DO UPDATE SET lifted_at = EXCLUDED.lifted_at, revision = EXCLUDED.revision;
+
+-- name: due_holds
+-- Holds whose deadline has passed, the oldest first, unless another worker is sweeping (see expiry.py).
+SELECT id::text FROM booking
+WHERE status = 'held' AND expires_at <= clock_timestamp()
+ORDER BY expires_at LIMIT $1;
+
+-- name: claim_sweep
+-- Be the only one to sweep until this transaction ends.
+SELECT pg_try_advisory_xact_lock(79111, 0);
+
+-- name: venues
+-- Venues by code.
+SELECT id, code, name, timezone, currency, market FROM venue WHERE code = ANY ($1);
+
+-- name: resources
+-- Definitions by "venue/code", with the revision they are at.
+SELECT resource.id, venue.code AS venue, resource.code, kind, resource.name, unit, cell_minutes, capacity, overbooking,
+       buffer_before, buffer_after, hours, min_stay, max_stay, revision
+FROM unnest($1::text[], $2::text[]) AS asked (venue, code)
+JOIN venue ON venue.code = asked.venue
+JOIN resource ON resource.venue_id = venue.id AND resource.code = asked.code
+JOIN head ON head.resource_id = resource.id;
+
+-- name: sessions
+-- Sessions by venue and code.
+SELECT session.id, venue.code AS venue, session.code, starts_at, ends_at
+FROM unnest($1::text[], $2::text[]) AS asked (venue, code)
+JOIN venue ON venue.code = asked.venue
+JOIN session ON session.venue_id = venue.id AND session.code = asked.code;
+
+-- name: append
+-- One entry of the log, outside a batch.
+INSERT INTO log (txn, time, type, subject, venues, data) VALUES (log_txn(), clock_timestamp(), $1, $2, $3, $4);
+
+-- name: put_venue
+-- A venue, whole. No row when its time zone or currency would change under resources or sessions.
+WITH before AS (
+    SELECT id, name, timezone, currency, market FROM venue WHERE code = $1
+), put AS (
+    INSERT INTO venue (code, name, timezone, currency, market) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (code) DO UPDATE SET name = $2, timezone = $3, currency = $4, market = $5
+    WHERE (venue.timezone, venue.currency) = ($3, $4)
+       OR (NOT EXISTS (SELECT FROM resource WHERE venue_id = venue.id)
+           AND NOT EXISTS (SELECT FROM session WHERE venue_id = venue.id))
+    RETURNING id
+)
+SELECT put.id, before.id IS NULL AS created,
+       (before.name, before.timezone, before.currency, before.market) IS DISTINCT FROM ($2, $3, $4, $5) AS changed
+FROM put LEFT JOIN before ON true;
+
+-- name: put_session
+-- A session, whole. No row when it is stored like that already.
+INSERT INTO session (venue_id, code, starts_at, ends_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (venue_id, code) DO UPDATE SET starts_at = $3, ends_at = $4
+WHERE (session.starts_at, session.ends_at) IS DISTINCT FROM ($3, $4)
+RETURNING id, xmax = 0 AS created;
+
+-- name: lock_resources
+-- Lock those of the codes that exist, in the order of all locks.
+SELECT pg_advisory_xact_lock(79110, existing.id)
+FROM (SELECT id FROM resource WHERE venue_id = $1 AND code = ANY ($2) ORDER BY id) AS existing;
+
+-- name: stored
+-- Definitions as they are, in the order of ResourceDefinition, and whether cells of theirs are stored.
+SELECT code, kind, resource.name, unit, cell_minutes, capacity, overbooking, buffer_before, buffer_after, hours::text,
+       min_stay, max_stay, id, version, EXISTS (SELECT FROM cell WHERE cell.resource_id = id) AS in_use
+FROM resource JOIN head ON head.resource_id = id
+WHERE venue_id = $1 AND code = ANY ($2);
+
+-- name: insert_resources
+-- New resources, at version and revision 1.
+WITH new AS (
+    INSERT INTO resource (venue_id, code, kind, name, unit, cell_minutes, capacity, overbooking, buffer_before,
+                          buffer_after, hours, min_stay, max_stay)
+    SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::integer[],
+                             $8::integer[], $9::integer[], $10::integer[], $11::json[], $12::integer[], $13::integer[])
+    RETURNING id, code
+), heads AS (
+    INSERT INTO head (resource_id, version, revision) SELECT id, 1, 1 FROM new
+)
+SELECT id, code FROM new;
+
+-- name: update_resources
+-- Other definitions of resources, raising version and revision.
+WITH changed AS (
+    UPDATE resource SET kind = new.kind, name = new.name, unit = new.unit, cell_minutes = new.cell_minutes,
+                        capacity = new.capacity, overbooking = new.overbooking, buffer_before = new.buffer_before,
+                        buffer_after = new.buffer_after, hours = new.hours, min_stay = new.min_stay,
+                        max_stay = new.max_stay
+    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::integer[], $8::integer[],
+                $9::integer[], $10::integer[], $11::json[], $12::integer[], $13::integer[])
+        AS new (code, kind, name, unit, cell_minutes, capacity, overbooking, buffer_before, buffer_after, hours,
+                min_stay, max_stay)
+    WHERE resource.venue_id = $1 AND resource.code = new.code
+    RETURNING resource.id
+)
+UPDATE head SET version = version + 1, revision = revision + 1 FROM changed WHERE head.resource_id = changed.id;
+
+-- name: reshape_defaults
+-- The default capacity and overbooking of resources, in their stored cells that have none of their own.
+UPDATE cell SET capacity = CASE WHEN own_capacity THEN cell.capacity ELSE resource.capacity END,
+                overbooking = CASE WHEN own_overbooking THEN cell.overbooking ELSE resource.overbooking END
+FROM resource
+WHERE resource.id = cell.resource_id AND resource.id = ANY ($1) AND NOT (own_capacity AND own_overbooking);
+
+-- name: oversold_by
+-- The fullest cell that a default capacity and overbooking would leave oversold.
+SELECT number, held + booked + blocked AS taken, new.capacity, new.overbooking
+FROM cell CROSS JOIN LATERAL (
+    SELECT CASE WHEN own_capacity THEN cell.capacity ELSE $2::integer END AS capacity,
+           CASE WHEN own_overbooking THEN cell.overbooking ELSE $3::integer END AS overbooking
+) AS new
+WHERE resource_id = $1 AND held + booked + blocked > new.capacity + new.overbooking
+ORDER BY held + booked + blocked - new.capacity - new.overbooking DESC LIMIT 1;
