@@ -1,0 +1,104 @@
+"""The settings: one commented default file, a file of your own over it, environment names over both."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+
+class BadConfig(Exception):
+    """A setting is unknown or has a value that cannot be; the message names it."""
+
+
+class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where and with how many processes requests are answered."""
+
+    host: str
+    port: int
+    workers: int
+    graceful_seconds: float
+
+
+class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which PostgreSQL; an empty url means the embedded one."""
+
+    url: str
+    reader_connections: int
+
+
+class LedgerLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds of the write side."""
+
+    max_batch: int
+    max_waiting: int
+    command_timeout_seconds: float
+    sweep_interval_seconds: float
+
+
+class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Tokens."""
+
+    issuer: str
+    max_ttl: str
+
+
+class Logging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"]
+    format: Literal["auto", "text", "json"]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of them, by section."""
+
+    server: Server
+    database: Database
+    ledger: LedgerLimits
+    auth: Auth
+    log: Logging
+
+
+def load(
+    file: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """The settings: defaults, then the file, then ONEBOOK_… names, then overrides ("section.name"). Raises BadConfig."""
+    values = tomllib.loads((files("onebook") / "defaults.toml").read_text("utf-8"))
+    if file is not None:
+        try:
+            own = tomllib.loads(file.read_text("utf-8"))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise BadConfig(f"cannot read the settings in {file}: {error}") from error
+        for section, entries in own.items():
+            if section not in values or not isinstance(entries, dict):
+                raise BadConfig(f"{file}: there is no section [{section}]")
+            values[section] |= entries
+    for section, entries in values.items():
+        for name, default in entries.items():
+            text = environment.get(f"ONEBOOK_{section}_{name}".upper())
+            if text is not None:
+                entries[name] = _typed(text, default, f"ONEBOOK_{section}_{name}".upper())
+    for path, value in (overrides or {}).items():
+        section, _, name = path.partition(".")
+        if value is not None:
+            values[section][name] = value
+    try:
+        return msgspec.convert(values, Settings)
+    except msgspec.ValidationError as error:
+        raise BadConfig(f"a setting has a value it cannot have: {error}") from error
+
+
+def _typed(text: str, default: Any, name: str) -> Any:
+    """An environment text as what its default is."""
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "false": False}[text.lower()]
+        return type(default)(text)
+    except (KeyError, ValueError) as error:
+        raise BadConfig(f"{name}={text!r} is not a {type(default).__name__}") from error

@@ -1,0 +1,229 @@
+"""Everything on one machine: the database, the migrations and the workers, started in order and kept going.
+
+Who calls me: `onebook up`, and the commands that need a server of their own. What I own: the data folder's claim, the
+embedded PostgreSQL and the worker processes; I answer no requests. What survives a crash: workers end when I am gone
+(their life-line), the database is found and taken over by the next start. What bounds me: `MAX_RESTARTS` restarts in
+`RESTART_WINDOW_SECONDS`; more often than that is not a crash but a fault, and I stop with an error.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+import structlog
+
+from onebook.api.tokens import ensure_signing_key
+from onebook.config import Settings
+from onebook.embedded.errors import EmbeddedError
+from onebook.embedded.folder import DataFolder
+from onebook.embedded.postgres import EmbeddedPostgres
+from onebook.ledger.database import migrate
+from onebook.worker import READY, Job, listening_socket
+
+WORKER_START_SECONDS = 30.0
+MAX_RESTARTS = 20
+RESTART_WINDOW_SECONDS = 60.0
+
+log = structlog.get_logger()
+
+
+class CannotServe(Exception):
+    """The server cannot start or go on; the message says what, why and what to do."""
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A server that serves."""
+
+    base_url: str
+    database_url: str
+    folder: DataFolder
+    supervisor: "Supervisor"
+
+
+@asynccontextmanager
+async def serving(
+    settings: Settings, folder: DataFolder, step: Callable[[str, float], None] = lambda _name, _seconds: None
+) -> AsyncIterator[Running]:
+    """A server for as long as the block runs; `step` is told what was done and how many seconds it took.
+
+    Raises EmbeddedError, CannotServe, and the database's own errors, with everything stopped again.
+    """
+    supervisor = Supervisor(settings, folder, step)
+    try:
+        yield await supervisor.start()
+    finally:
+        await supervisor.stop()
+
+
+class Supervisor:
+    """Starts, watches and stops the processes."""
+
+    def __init__(self, settings: Settings, folder: DataFolder, step: Callable[[str, float], None]) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._step = step
+        self._postgres = None if settings.database.url else EmbeddedPostgres(folder.path)
+        self._workers: list[asyncio.subprocess.Process] = []
+        self._watchers: list[asyncio.Task[None]] = []
+        self._restarts: deque[float] = deque(maxlen=MAX_RESTARTS)
+        self._reserved: socket.socket | None = None
+        self._job = ""
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """The processes that answer requests."""
+        return [worker.pid for worker in self._workers if worker.returncode is None]
+
+    @property
+    def postgres_pid(self) -> int | None:
+        """The embedded database's process."""
+        return None if self._postgres is None else self._postgres.pid
+
+    async def start(self) -> Running:
+        """Start everything, in order."""
+        self._folder.claim()
+        self._reserved = _reserve(self._settings.server.host, self._settings.server.port)
+        host, port = self._settings.server.host, self._reserved.getsockname()[1]
+        with self._timed("keys"):
+            ensure_signing_key(self._folder.keys)
+        with self._timed("database"):
+            url = self._settings.database.url if self._postgres is None else await self._postgres.start()
+        with self._timed("migrations"):
+            await migrate(url)
+        job = Job(settings=self._settings, database_url=url, keys=str(self._folder.keys), port=port)
+        self._job = msgspec.json.encode(job).decode()
+        with self._timed("workers"):
+            self._workers = list(
+                await asyncio.gather(*(self._spawn() for _ in range(self._settings.server.workers)))
+            )
+        self._watchers = [asyncio.create_task(self._keep_worker(i)) for i in range(len(self._workers))]
+        if self._postgres is not None:
+            self._watchers.append(asyncio.create_task(self._keep_postgres(self._postgres)))
+        base_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._write_status(base_url, url)
+        return Running(base_url=base_url, database_url=url, folder=self._folder, supervisor=self)
+
+    async def stop(self) -> None:
+        """Stop everything, in the other order; safe at any moment."""
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        await asyncio.gather(*(self._end(worker) for worker in self._workers))
+        if self._postgres is not None:
+            await self._postgres.stop()
+        if self._reserved is not None:
+            self._reserved.close()
+        with suppress(OSError):
+            self._folder.status_file.unlink(missing_ok=True)
+        self._folder.release()
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        worker = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "onebook.worker",
+            self._job,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the supervisor, which stops its workers in order
+        )
+        try:
+            async with asyncio.timeout(WORKER_START_SECONDS):
+                line = await worker.stdout.readline() if worker.stdout is not None else b""
+        except TimeoutError:
+            line = b""
+        if line.decode().strip() != READY:
+            await self._end(worker)
+            raise CannotServe("a worker did not start; what it wrote above says why")
+        return worker
+
+    async def _end(self, worker: asyncio.subprocess.Process) -> None:
+        if worker.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            worker.terminate()
+        try:
+            await asyncio.wait_for(worker.wait(), self._settings.server.graceful_seconds + 2)
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                worker.kill()
+            await worker.wait()
+
+    async def _keep_worker(self, index: int) -> None:
+        while True:
+            code = await self._workers[index].wait()
+            log.error("worker_died", pid=self._workers[index].pid, code=code)
+            if not await self._may_restart("workers keep dying"):
+                return
+            try:
+                self._workers[index] = await self._spawn()
+            except CannotServe as error:
+                log.error("worker_did_not_start", reason=str(error))
+
+    async def _keep_postgres(self, postgres: EmbeddedPostgres) -> None:
+        while True:
+            code = await postgres.wait()
+            log.error("database_died", code=code)
+            if not await self._may_restart("the database keeps dying; see postgres.log in the data folder"):
+                return
+            try:
+                await postgres.start()
+            except EmbeddedError as error:
+                self._fail(CannotServe(str(error)))
+                return
+
+    async def _may_restart(self, otherwise: str) -> bool:
+        now = time.monotonic()
+        if len(self._restarts) == MAX_RESTARTS and now - self._restarts[0] < RESTART_WINDOW_SECONDS:
+            self._fail(CannotServe(f"{otherwise}: {MAX_RESTARTS} restarts within {RESTART_WINDOW_SECONDS:.0f} s"))
+            return False
+        self._restarts.append(now)
+        return True
+
+    def _fail(self, error: CannotServe) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+    def _write_status(self, base_url: str, database_url: str) -> None:
+        status = {"pid": os.getpid(), "url": base_url, "database": database_url, "workers": self.worker_pids}
+        written = self._folder.status_file.with_suffix(".new")
+        written.write_bytes(msgspec.json.encode(status))
+        written.replace(self._folder.status_file)
+
+    def _timed(self, name: str) -> "_Timed":
+        return _Timed(name, self._step)
+
+
+class _Timed:
+    def __init__(self, name: str, step: Callable[[str, float], None]) -> None:
+        self._name = name
+        self._step = step
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._step(self._name, time.monotonic() - self._began)
+
+
+def _reserve(host: str, port: int) -> socket.socket:
+    """Hold the port for the workers to share. Raises CannotServe when somebody else has it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))  # without SO_REUSEPORT, so that another server's port is refused
+            port = probe.getsockname()[1]
+        return listening_socket(host, port)
+    except OSError as error:
+        raise CannotServe(
+            f"Cannot listen on {host} port {port}: {error.strerror}. Choose another with --port, or --port 0"
+        ) from error
