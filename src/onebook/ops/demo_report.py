@@ -1,0 +1,161 @@
+"""What `onebook demo` reports, as one value: for machines as JSON, for people by `demo_verdict`."""
+
+from datetime import date
+
+import msgspec
+
+from onebook.ops.demo_tally import MAX_EXAMPLES, Board, Latencies, Rush, Tally
+from onebook.ops.verify_report import Report
+
+EXIT_OK, EXIT_FAILED, EXIT_INVARIANT = 0, 1, 7
+
+
+class LatencyReport(msgspec.Struct, frozen=True):
+    """Of single requests, from sending to the last byte, in milliseconds, at most 1 % too high."""
+
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+class ChannelReport(msgspec.Struct, frozen=True):
+    """One channel's outcomes; attempts = sold + refused + released + expired + failed."""
+
+    channel: str
+    attempts: int
+    sold: int
+    refused: int
+    released: int
+    expired: int
+    failed: int
+    cancelled: int
+    latency: LatencyReport
+
+
+class RushReport(msgspec.Struct, frozen=True):
+    """The moment when every channel wanted the last units."""
+
+    what: str
+    units: int
+    attempts: int
+    sold: int
+    refused: int
+    seconds: float
+
+
+class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts over all channels, as the crowd saw them; the auditor's own report is added when it has looked.
+
+    Each attempt is sold, refused, released, expired or failed; a booking sold may be amended or cancelled later.
+    `double_bookings` counts cells promised beyond their capacity, at any moment, by the answers alone.
+    """
+
+    command: str
+    seed: int
+    seconds: float
+    market: str
+    opening: date
+    resources: int
+    attempts: int
+    sold: int
+    refused: int
+    refused_by_code: dict[str, int]
+    released: int
+    expired: int
+    failed: int
+    cancelled: int
+    amended: int
+    extended: int
+    double_bookings: int
+    double_booked: tuple[str, ...]
+    requests: int
+    retries: int
+    lost_answers: int
+    misused_keys: int
+    duplicates: int
+    duplicates_wrong: int
+    read_back: int
+    read_back_wrong: int
+    unexpected: int
+    examples: tuple[str, ...]
+    latency: LatencyReport
+    bookings_per_second: float
+    requests_per_second: float
+    rush: RushReport
+    channels: tuple[ChannelReport, ...]
+    auditor: Report | None = None
+
+    @property
+    def violated(self) -> bool:
+        """Whether an invariant was seen broken, from the outside or by the auditor."""
+        seen = self.double_bookings or self.duplicates_wrong or self.read_back_wrong
+        return bool(seen) or (self.auditor is not None and not self.auditor.ok)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all went as promised, 7 when an invariant is violated, 1 for any other unexpected answer."""
+        if self.violated:
+            return EXIT_INVARIANT
+        return EXIT_FAILED if self.unexpected else EXIT_OK
+
+
+def report_of(board: Board, opening: date) -> DemoReport:
+    """The report of a crowd that has gone home; rates are over the time in which it was buying."""
+    plain = (
+        *("attempts", "sold", "released", "expired", "failed", "cancelled", "amended", "extended", "requests"),
+        *("retries", "lost_answers", "misused_keys", "duplicates", "duplicates_wrong", "read_back"),
+        *("read_back_wrong", "unexpected"),
+    )
+    totals = {name: board.total(name) for name in plain}
+    refused = board.refused()
+    double_booked = board.witness.double_booked
+    return DemoReport(
+        command=f"onebook demo --seed {board.seed} --seconds {board.seconds:g}",
+        seed=board.seed,
+        seconds=board.seconds,
+        market=board.market,
+        opening=opening,
+        resources=board.resources,
+        refused=refused.total(),
+        refused_by_code=dict(refused.most_common()),
+        double_bookings=len(double_booked),
+        double_booked=tuple(
+            f"{resource} {cell}: {units} promised" for (resource, cell), units in double_booked.items()
+        )[:MAX_EXAMPLES],
+        examples=tuple(text for tally in board.tallies.values() for text in tally.examples)[:MAX_EXAMPLES],
+        latency=_latency(board.latencies()),
+        bookings_per_second=round(totals["sold"] / board.selling_seconds, 1),
+        requests_per_second=round(totals["requests"] / board.selling_seconds, 1),
+        rush=_rush(board.rush),
+        channels=tuple(_channel(name, tally) for name, tally in board.tallies.items()),
+        **totals,
+    )
+
+
+def _channel(name: str, tally: Tally) -> ChannelReport:
+    return ChannelReport(
+        channel=name,
+        attempts=tally.attempts,
+        sold=tally.sold,
+        refused=tally.refused.total(),
+        released=tally.released,
+        expired=tally.expired,
+        failed=tally.failed,
+        cancelled=tally.cancelled,
+        latency=_latency(tally.latencies),
+    )
+
+
+def _rush(rush: Rush) -> RushReport:
+    return RushReport(
+        what=rush.what,
+        units=rush.units,
+        attempts=rush.attempts,
+        sold=rush.sold,
+        refused=rush.refused,
+        seconds=round(rush.seconds, 3),
+    )
+
+
+def _latency(latencies: Latencies) -> LatencyReport:
+    return LatencyReport(*(round(latencies.percentile_seconds(p) * 1000, 2) for p in (50, 95, 99)))

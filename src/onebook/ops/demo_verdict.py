@@ -1,0 +1,107 @@
+"""How the demo ends for people: the verdict, how to see it again, and a booking of one's own."""
+
+import shlex
+
+import msgspec
+from rich.console import Console
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from onebook.ops.demo_market import lisboa, nights
+from onebook.ops.demo_report import DemoReport
+
+
+def render_verdict(report: DemoReport, console: Console) -> None:
+    """Print the verdict: what happened, what it cost, and whether anything was sold twice."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column()
+    for label, fact in _facts(report):
+        facts.add_row(label, fact)
+    console.print(Padding(Panel(facts, title="verdict", title_align="left", border_style="dim", expand=False), (1, 1)))
+    for example in (*report.double_booked, *report.examples):
+        console.print(Text(f"  {example}", "red"), soft_wrap=True)
+
+
+def next_booking_curl(base_url: str, token: str, report: DemoReport) -> str:
+    """A command that books a room that is surely free: on a night that nobody in the crowd asks for."""
+    market = lisboa(report.opening)
+    line = nights(market.offers[0], market.free_night, 2)
+    body = msgspec.json.encode({"items": [line.item], "confirm": True}).decode()
+    # The key is the shell's clock, so that each time the line is pasted is one booking more.
+    return (
+        f"curl -s {shlex.quote(f'{base_url}/v1/bookings')} -H 'Authorization: Bearer {token}' "
+        f"""-H 'Content-Type: application/json' -H "Idempotency-Key: curl-$(date +%s)" -d {shlex.quote(body)}"""
+    )
+
+
+def _facts(report: DemoReport) -> list[tuple[str, Text]]:
+    latency, rush = report.latency, report.rush
+    return [
+        ("double bookings", _good_if(report.double_bookings == 0, f"{report.double_bookings:,}")),
+        ("auditor", _auditor(report)),
+        ("attempts", Text(f"{report.attempts:,}")),
+        ("of these", Text(_outcomes(report))),
+        ("afterwards", Text(f"{report.cancelled:,} cancelled, {report.amended:,} amended")),
+        (
+            "rush",
+            Text(f"{rush.attempts:,} wanted {rush.what}: ")
+            + _good_if(rush.sold <= rush.units, f"{rush.sold} sold")
+            + Text(f", {rush.refused:,} refused, in {rush.seconds:.2f} s"),
+        ),
+        ("repeats", _repeats(report)),
+        ("read back", _read_back(report)),
+        ("latency", Text(f"p50 {latency.p50_ms:.1f} ms, p95 {latency.p95_ms:.1f} ms, p99 {latency.p99_ms:.1f} ms")),
+        ("pace", _pace(report)),
+        ("again", Text(report.command, "bold cyan")),
+    ]
+
+
+def _outcomes(report: DemoReport) -> str:
+    outcomes = {
+        "sold": report.sold,
+        "refused": report.refused,
+        "released": report.released,
+        "expired": report.expired,
+        "failed": report.failed,
+    }
+    return ", ".join(f"{count:,} {name}" for name, count in outcomes.items() if count)
+
+
+def _auditor(report: DemoReport) -> Text:
+    if report.auditor is None:
+        return Text("has not looked", "yellow")
+    checks = report.auditor.checks
+    examined = f" ({len(checks)} checks, {sum(check.examined for check in checks):,} facts examined)"
+    if report.auditor.ok:
+        return Text("every invariant holds", "bold green").append(examined, "not bold dim")
+    wrong = ", ".join(check.name for check in checks if not check.ok)
+    return Text(f"violated: {wrong}", "bold red").append(examined, "not bold dim")
+
+
+def _repeats(report: DemoReport) -> Text:
+    differ = _good_if(report.duplicates_wrong == 0, f"{report.duplicates_wrong:,} differently")
+    return (
+        Text(f"{report.duplicates:,} keys answered twice, ")
+        + differ
+        + Text(f"; {report.lost_answers:,} answers lost and asked for again")
+    )
+
+
+def _read_back(report: DemoReport) -> Text:
+    if report.read_back == 0:
+        return Text("no booking could be read", "yellow")
+    return Text(f"{report.read_back:,} bookings compared with the ledger: ") + _good_if(
+        report.read_back_wrong == 0, f"{report.read_back_wrong:,} differ"
+    )
+
+
+def _pace(report: DemoReport) -> Text:
+    rates = f"{report.bookings_per_second:,.0f} bookings/s, {report.requests_per_second:,.0f} requests/s"
+    return Text(rates).append(", with the crowd and the database on this machine", "dim")
+
+
+def _good_if(good: bool, text: str) -> Text:
+    return Text(text, "bold green" if good else "bold red")
