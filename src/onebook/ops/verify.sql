@@ -1,0 +1,272 @@
+-- The auditor's statements. Each check returns where, what, expected, found and the total of its findings, of which it
+-- brings the first $1. They use nothing of the ledger's: what must hold is said here once more.
+
+-- name: snapshot
+-- The first statement: it fixes the snapshot, and says when that was.
+SELECT now();
+
+-- name: sizes
+-- How much there is to examine.
+SELECT (SELECT count(*) FROM cell) AS cells, (SELECT count(*) FROM booking) AS bookings,
+       (SELECT count(*) FROM block) AS blocks,
+       (SELECT count(*) FROM pg_constraint
+        WHERE contype IN ('c', 'p', 'u')
+          AND conrelid IN ('cell'::regclass, 'head'::regclass, 'booking'::regclass, 'log'::regclass)) AS guards;
+
+-- name: guards
+-- The constraints and the trigger stand, are enforced for every row, and say what they said when they were made.
+WITH promised (relation, name, definition) AS (VALUES
+    ('cell', 'cell_pkey', 'PRIMARY KEY (resource_id, number)'),
+    ('cell', 'cell_is_never_oversold', 'CHECK ((((held + booked) + blocked) <= (capacity + overbooking)))'),
+    ('cell', 'cell_counters_are_not_negative', 'CHECK (((held >= 0) AND (booked >= 0) AND (blocked >= 0)))'),
+    ('head', 'head_pkey', 'PRIMARY KEY (resource_id)'),
+    ('booking', 'booking_pkey', 'PRIMARY KEY (id)'),
+    ('booking', 'booking_key_has_one_effect', 'UNIQUE (channel, idempotency_key)'),
+    ('booking', 'booking_deadline_belongs_to_a_hold',
+     'CHECK (((status = ''held''::text) = (expires_at IS NOT NULL)))'),
+    ('booking', 'booking_status_is_known',
+     'CHECK ((status = ANY (ARRAY[''held''::text, ''confirmed''::text, ''released''::text, ''expired''::text, '
+     '''cancelled''::text])))'),
+    ('log', 'log_pkey', 'PRIMARY KEY (txn, "position")'),
+    ('log', 'log_is_append_only',
+     'CREATE TRIGGER log_is_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON log FOR EACH STATEMENT '
+     'EXECUTE FUNCTION log_is_append_only()')
+), standing AS (
+    -- A constraint that is not valid or not enforced says so at the end of its definition.
+    SELECT conrelid AS relation, conname AS name, pg_get_constraintdef(oid) AS definition FROM pg_constraint
+    UNION ALL
+    SELECT tgrelid, tgname, CASE WHEN tgenabled IN ('O', 'A') THEN pg_get_triggerdef(oid, true) ELSE 'disabled' END
+    FROM pg_trigger
+)
+SELECT promised.relation AS "where", promised.name || ' does not stand' AS what, promised.definition AS expected,
+       coalesce(standing.definition, 'absent') AS found, count(*) OVER () AS total
+FROM promised
+LEFT JOIN standing ON standing.relation = promised.relation::regclass AND standing.name = promised.name
+WHERE standing.definition IS DISTINCT FROM promised.definition
+ORDER BY 1, 2
+LIMIT $1;
+
+-- name: counters
+-- No cell has more taken than there is, and none less than nothing.
+SELECT concat_ws(' ', venue.code || '/' || resource.code, CASE unit
+           WHEN 'night' THEN (date '1970-01-01' + number)::text
+           WHEN 'minute' THEN (to_timestamp(number::bigint * cell_minutes * 60) AT TIME ZONE timezone)::text
+           ELSE 'cell ' || number END) AS "where", 'oversold' AS what,
+       format('0 to %s + %s', cell.capacity, cell.overbooking) AS expected,
+       format('%s held, %s booked, %s blocked', held, booked, blocked) AS found, count(*) OVER () AS total
+FROM cell
+LEFT JOIN resource ON resource.id = cell.resource_id
+LEFT JOIN venue ON venue.id = resource.venue_id
+WHERE held + booked + blocked > cell.capacity + cell.overbooking OR held < 0 OR booked < 0 OR blocked < 0
+ORDER BY cell.resource_id, cell.number
+LIMIT $1;
+
+-- name: cells
+-- The counters of every cell are the sums of the items of living bookings and blocks; nothing hangs in the air.
+WITH named AS (
+    SELECT resource.id, venue.code || '/' || resource.code AS key, unit, cell_minutes, timezone
+    FROM resource JOIN venue ON venue.id = resource.venue_id
+), taken AS (
+    -- Summed by equal periods before they are cut into cells: far fewer rows.
+    SELECT item.resource, item.cells, sum(item.quantity) FILTER (WHERE status = 'held') AS held,
+           sum(item.quantity) FILTER (WHERE status = 'confirmed') AS booked, NULL::bigint AS blocked
+    FROM booking
+    CROSS JOIN LATERAL json_to_recordset(coalesce(amended, items))
+        AS item (resource text, cells integer[], quantity integer)
+    WHERE status IN ('held', 'confirmed')
+    GROUP BY item.resource, item.cells
+    UNION ALL
+    SELECT item.resource, item.cells, NULL, NULL, sum(item.quantity)
+    FROM block
+    CROSS JOIN LATERAL json_to_recordset(items) AS item (resource text, cells integer[], quantity integer)
+    WHERE lifted_at IS NULL
+    GROUP BY item.resource, item.cells
+), owed AS (
+    SELECT named.id AS resource_id, number, coalesce(sum(held), 0) AS held, coalesce(sum(booked), 0) AS booked,
+           coalesce(sum(blocked), 0) AS blocked
+    FROM taken
+    JOIN named ON named.key = taken.resource
+    CROSS JOIN LATERAL generate_series(cells[1], cells[2] - 1) AS number
+    GROUP BY named.id, number
+), findings AS (
+    SELECT concat_ws(' ', named.key, CASE unit
+               WHEN 'night' THEN (date '1970-01-01' + number)::text
+               WHEN 'minute' THEN (to_timestamp(number::bigint * cell_minutes * 60) AT TIME ZONE timezone)::text
+               ELSE 'cell ' || number END) AS "where",
+           CASE WHEN cell.held IS NULL THEN 'a missing cell' ELSE 'another sum than its bookings and blocks' END AS what,
+           format('%s held, %s booked, %s blocked', coalesce(owed.held, 0), coalesce(owed.booked, 0),
+                  coalesce(owed.blocked, 0)) AS expected,
+           CASE WHEN cell.held IS NULL THEN 'no row'
+                ELSE format('%s held, %s booked, %s blocked', cell.held, cell.booked, cell.blocked) END AS found
+    FROM owed FULL JOIN cell USING (resource_id, number)
+    LEFT JOIN named ON named.id = resource_id
+    WHERE (cell.held, cell.booked, cell.blocked)
+          IS DISTINCT FROM (coalesce(owed.held, 0), coalesce(owed.booked, 0), coalesce(owed.blocked, 0))
+    UNION ALL
+    SELECT taken.resource, 'items of a resource that is not there', 'a resource', 'none'
+    FROM taken WHERE NOT EXISTS (SELECT FROM named WHERE named.key = taken.resource)
+    UNION ALL
+    SELECT format('resource %s cell %s', resource_id, number), 'a cell of a resource that is not there', 'a resource', 'none'
+    FROM cell WHERE NOT EXISTS (SELECT FROM resource WHERE resource.id = cell.resource_id)
+    UNION ALL
+    SELECT named.key, 'a resource without a head', 'a head', 'none'
+    FROM named WHERE NOT EXISTS (SELECT FROM head WHERE head.resource_id = named.id)
+    UNION ALL
+    SELECT format('resource %s', resource_id), 'a head without its resource', 'a resource', 'none'
+    FROM head WHERE NOT EXISTS (SELECT FROM resource WHERE resource.id = head.resource_id)
+)
+SELECT *, count(*) OVER () AS total FROM findings ORDER BY "where", what LIMIT $1;
+
+-- name: bookings
+-- Each booking's life in the log: placed once, moved only as the states allow and on the right side of its deadline,
+-- ended at most once, revisions dense, items changed by amendments alone; and the row is what the last entry says.
+WITH legal (type, before, status) AS (VALUES
+    ('booking.held', NULL, 'held'),
+    ('booking.confirmed', NULL, 'confirmed'),
+    ('booking.confirmed', 'held', 'confirmed'),
+    ('booking.extended', 'held', 'held'),
+    ('booking.released', 'held', 'released'),
+    ('booking.expired', 'held', 'expired'),
+    ('booking.cancelled', 'confirmed', 'cancelled'),
+    ('booking.amended', 'held', 'held'),
+    ('booking.amended', 'confirmed', 'confirmed')
+), told AS (
+    SELECT log.subject, log.txn, log.position, log.type, log.time, facts.status, facts.revision, facts.channel,
+           facts.placed_at, facts.expires_at, jsonb_hash_extended(facts.items, 0) AS items
+    FROM log
+    CROSS JOIN LATERAL json_to_record(log.data) AS facts
+        (status text, revision integer, channel text, placed_at timestamptz, expires_at timestamptz, items jsonb)
+    WHERE log.type LIKE 'booking.%'
+), step AS (
+    SELECT told.*, row_number() OVER life AS number, lead(type) OVER life IS NULL AS last, lag(status) OVER life AS before,
+           lag(expires_at) OVER life AS deadline, lag(items) OVER life AS items_before
+    FROM told WINDOW life AS (PARTITION BY subject ORDER BY txn, position)
+), kept AS (
+    SELECT 'bookings/' || id AS subject, status, revision, channel, placed_at, expires_at,
+           jsonb_hash_extended(items::jsonb, 0) AS items,
+           jsonb_hash_extended(coalesce(amended, items)::jsonb, 0) AS items_now
+    FROM booking
+), findings AS (
+    SELECT concat_ws(' ', subject, 'log ' || txn || '/' || position) AS "where", wrong.what, wrong.expected, wrong.found
+    FROM step
+    FULL JOIN kept USING (subject)
+    LEFT JOIN legal ON legal.type = step.type AND legal.status = step.status
+                   AND legal.before IS NOT DISTINCT FROM step.before
+    CROSS JOIN LATERAL (VALUES
+        (step.txn IS NULL,
+         'a booking that the log does not tell of', 'an entry that places it', 'none'),
+        (kept.status IS NULL AND step.last,
+         'the log tells of a booking that is not there', step.status, 'no row'),
+        (step.txn IS NOT NULL AND legal.type IS NULL,
+         'an illegal move', 'a move from ' || coalesce(step.before, 'nothing'), step.type || ' to ' || step.status),
+        (step.revision <> step.number,
+         'not the next revision', step.number::text, step.revision::text),
+        ((step.status = 'held') <> (step.expires_at IS NOT NULL),
+         'a deadline belongs to a hold and to nothing else', step.status, coalesce(step.expires_at::text, 'no deadline')),
+        (step.type = 'booking.expired' AND step.time < step.deadline,
+         'expired before its deadline', 'from ' || step.deadline, step.time::text),
+        (step.type <> 'booking.expired' AND step.type <> 'booking.released' AND step.time >= step.deadline,
+         'moved after its deadline', 'before ' || step.deadline, step.type || ' at ' || step.time),
+        (step.type <> 'booking.amended' AND step.items <> step.items_before,
+         'other items without an amendment', 'those before', 'others'),
+        (step.last AND (kept.status, kept.revision) IS DISTINCT FROM (step.status, step.revision),
+         'another state than the log''s', concat_ws(' ', step.status, 'revision', step.revision),
+         concat_ws(' ', kept.status, 'revision', kept.revision)),
+        (step.last AND kept.expires_at IS DISTINCT FROM step.expires_at,
+         'another deadline than the log''s', coalesce(step.expires_at::text, 'none'), coalesce(kept.expires_at::text, 'none')),
+        (step.last AND kept.items_now <> step.items,
+         'other items than the log''s', 'those of the last entry', 'others'),
+        (step.number = 1 AND kept.items <> step.items,
+         'other items placed than the log''s', 'those of the first entry', 'others'),
+        (step.number = 1 AND (kept.channel, kept.placed_at) IS DISTINCT FROM (step.channel, step.placed_at),
+         'placed otherwise than the log says', step.channel || ' at ' || step.placed_at,
+         kept.channel || ' at ' || kept.placed_at)
+    ) AS wrong (is_so, what, expected, found)
+    WHERE wrong.is_so
+)
+SELECT *, count(*) OVER () AS total FROM findings ORDER BY "where", what LIMIT $1;
+
+-- name: overdue
+-- Holds still held more than five seconds after their deadline.
+SELECT 'bookings/' || id AS "where", 'an overdue hold' AS what, 'ended by ' || expires_at AS expected,
+       'held, ' || (now() - expires_at) || ' later' AS found, count(*) OVER () AS total
+FROM booking
+WHERE status = 'held' AND expires_at < now() - interval '5 seconds'
+ORDER BY expires_at
+LIMIT $1;
+
+-- name: blocks
+-- Each block is placed once and lifted at most once, and its row is what the log says.
+WITH told AS (
+    SELECT log.subject, count(*) AS entries, max(facts.revision) AS revision,
+           string_agg(log.type, ', ' ORDER BY txn, position) AS types,
+           count(DISTINCT jsonb_hash_extended(facts.items, 0)) AS sets, min(jsonb_hash_extended(facts.items, 0)) AS items
+    FROM log
+    CROSS JOIN LATERAL json_to_record(log.data) AS facts (revision integer, items jsonb)
+    WHERE log.type LIKE 'block.%'
+    GROUP BY log.subject
+), kept AS (
+    SELECT 'blocks/' || id AS subject, revision, jsonb_hash_extended(items::jsonb, 0) AS items,
+           CASE WHEN lifted_at IS NULL THEN 'block.placed' ELSE 'block.placed, block.lifted' END AS types
+    FROM block
+), findings AS (
+    SELECT subject AS "where", wrong.what, wrong.expected, wrong.found
+    FROM told
+    FULL JOIN kept USING (subject)
+    CROSS JOIN LATERAL (VALUES
+        (told.types IS DISTINCT FROM kept.types,
+         'another life than the log''s', coalesce(told.types, 'no entry'), coalesce(kept.types, 'no row')),
+        (told.entries <> told.revision OR told.revision <> kept.revision,
+         'another revision than the log''s', told.entries::text, kept.revision::text),
+        (told.sets > 1 OR told.items <> kept.items,
+         'other items than the log''s', 'those placed', 'others')
+    ) AS wrong (is_so, what, expected, found)
+    WHERE wrong.is_so
+)
+SELECT *, count(*) OVER () AS total FROM findings ORDER BY "where", what LIMIT $1;
+
+-- name: keys
+-- One idempotency key of a channel has one booking, and every booking the hash of the request that placed it.
+WITH findings AS (
+    SELECT format('channel %s key %s', channel, idempotency_key) AS "where", 'a key with several effects' AS what,
+           '1 booking' AS expected, format('%s bookings', count(*)) AS found
+    FROM booking
+    GROUP BY channel, idempotency_key
+    HAVING count(*) > 1
+    UNION ALL
+    SELECT 'bookings/' || id, 'no hash of the request', '16 bytes', octet_length(request_hash) || ' bytes'
+    FROM booking
+    WHERE octet_length(request_hash) <> 16
+)
+SELECT *, count(*) OVER () AS total FROM findings ORDER BY "where" LIMIT $1;
+
+-- name: amended
+-- The bookings whose items the replay must remember.
+SELECT DISTINCT subject FROM log WHERE type = 'booking.amended';
+
+-- name: log
+-- The log from its beginning, in its order.
+SELECT txn, position, type, subject, venues, data FROM log ORDER BY txn, position;
+
+-- name: venues
+-- Venues as they are stored.
+SELECT code AS venue, id, name, timezone, currency, market FROM venue;
+
+-- name: sessions
+-- Sessions as they are stored.
+SELECT venue.code AS venue, session.code AS session, session.id, starts_at, ends_at
+FROM session JOIN venue ON venue.id = session.venue_id;
+
+-- name: resources
+-- Resources as they are stored, with the version they have come to.
+SELECT resource.id, venue.code || '/' || resource.code AS resource, kind, resource.name, unit, cell_minutes, capacity,
+       overbooking, buffer_before, buffer_after, min_stay, max_stay, hours, head.version
+FROM resource
+JOIN venue ON venue.id = resource.venue_id
+LEFT JOIN head ON head.resource_id = resource.id;
+
+-- name: stored_cells
+-- Cells as they are stored.
+SELECT resource_id, number, held, booked, blocked, capacity, overbooking, min_stay, max_stay, own_capacity,
+       own_overbooking, closed, closed_to_arrival, closed_to_departure
+FROM cell;

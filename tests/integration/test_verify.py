@@ -1,0 +1,131 @@
+"""The auditor: silent on a sound ledger, and each kind of damage is found by the right check at the right place."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator
+from importlib.resources import files
+from io import StringIO
+from pathlib import Path
+
+import asyncpg
+import msgspec
+import pytest
+from rich.console import Console
+from verify_damages import DAMAGES, Damage, in_log
+
+from onebook.embedded.postgres import EmbeddedPostgres
+from onebook.ops.verify import Report, render, verify
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A server with an empty database."""
+    # Not pytest's own folder: as root, PostgreSQL's account may not enter that.
+    data = Path(tempfile.mkdtemp(prefix="onebook-verify-"))
+    postgres = EmbeddedPostgres(data)
+    try:
+        yield asyncio.run(postgres.start())
+    finally:
+        asyncio.run(postgres.stop())
+        shutil.rmtree(data)
+
+
+@pytest.fixture
+async def database(server: str) -> str:
+    """A database with the ledger of audited.sql, made anew: in a tenth of the time that copying a template takes."""
+    migrations = sorted((files("onebook.ledger") / "migrations").iterdir(), key=lambda file: file.name)
+    scripts = [*migrations, Path(__file__).with_name("audited.sql")]
+    await run(server, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    for script in scripts:
+        await run(server, script.read_text("utf-8"))
+    return server
+
+
+async def run(database: str, sql: str) -> None:
+    """Change the ledger behind its back."""
+    connection = await asyncpg.connect(database)
+    await connection.execute(sql)
+    await connection.close()
+
+
+def findings_of(report: Report) -> set[tuple[str, str, str]]:
+    """Check, place and kind of everything found."""
+    return {(check.name, finding.where, finding.what) for check in report.checks for finding in check.findings}
+
+
+async def test_a_sound_ledger_has_no_findings(database: str) -> None:
+    """A ledger that agrees with its log passes every check, each of which looked at something."""
+    report = await verify(database, expect_sweeper=True)
+    assert findings_of(report) == set()
+    assert report.ok
+    assert all(check.ok and check.examined > 0 for check in report.checks)
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.name)
+async def test_damage_is_found(database: str, damage: Damage) -> None:
+    """Each kind of damage is found by its own check, at its place, and the verdict is that it is not ok."""
+    await run(database, damage.sql)
+    report = await verify(database)
+    assert (damage.check, damage.where, damage.what) in findings_of(report)
+    assert not report.ok
+
+
+async def test_every_check_has_its_damage() -> None:
+    """No check goes without a proof that it can fail."""
+    assert {damage.check for damage in DAMAGES} | {"overdue"} == {
+        "guards", "counters", "cells", "bookings", "overdue", "blocks", "keys", "versions", "entries", "history", "replay",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("late_seconds", "noted"), [(4, 0), (60, 1)])
+async def test_an_overdue_hold_is_damage_only_where_a_sweeper_runs(
+    database: str, late_seconds: int, noted: int
+) -> None:
+    """A hold is overdue five seconds after its deadline, which is noted, and is damage where it should be swept."""
+    deadline = f"date_trunc('second', now()) - interval '{late_seconds} s'"
+    await run(
+        database,
+        f"UPDATE booking SET expires_at = {deadline} WHERE idempotency_key = 'k7';"
+        + in_log(
+            "UPDATE log SET data = replace(data::text, '2100-01-01T00:00:00Z', (SELECT to_json(expires_at)#>>'{}'"
+            " FROM booking WHERE idempotency_key = 'k7'))::json WHERE txn = 123"
+        ),
+    )
+    stopped, running = await verify(database), await verify(database, expect_sweeper=True)
+    assert {check.name: check.total for check in stopped.checks if check.total} == ({"overdue": noted} if noted else {})
+    assert stopped.ok
+    assert running.ok is (noted == 0)
+
+
+async def test_findings_are_counted_and_only_the_first_are_kept(database: str) -> None:
+    """A ledger that is wrong everywhere makes a bounded report with the true count."""
+    await run(
+        database,
+        "INSERT INTO cell (resource_id, number, held, booked, blocked, capacity, overbooking)"
+        " SELECT 1, number, 0, 0, 0, 4, 1 FROM generate_series(30000, 30999) AS number",
+    )
+    report = await verify(database)
+    [replay] = [check for check in report.checks if check.name == "replay"]
+    assert (replay.total, len(replay.findings)) == (1000, 20)
+
+
+async def test_the_report_is_json_and_a_table(database: str) -> None:
+    """The report goes through JSON unharmed, and the table names the place of what is wrong."""
+    await run(database, "UPDATE cell SET booked = 2 WHERE resource_id = 1 AND number = 20791")
+    report = await verify(database)
+    assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
+    screen = StringIO()
+    render(report, Console(file=screen, width=200))
+    assert "alfama/double 2026-12-04" in screen.getvalue()
+    assert "wrong" in screen.getvalue()
+
+
+async def test_the_audit_changes_nothing_and_waits_for_nobody(database: str) -> None:
+    """While somebody holds every row of the ledger, the audit reads the state before and comes to its verdict."""
+    connection = await asyncpg.connect(database)
+    async with connection.transaction():
+        await connection.execute("UPDATE cell SET booked = 0; UPDATE head SET version = 0")
+        report = await verify(database)
+    await connection.close()
+    assert report.ok
