@@ -23,7 +23,7 @@ _REPEATABLE_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _BODILESS_STATUSES = frozenset({204, 304})
 
 
-class ConnectionFailed(Exception):  # noqa: N818 - an outcome, named like the refusals
+class ConnectionFailed(Exception):
     """The network, not the server, ended the exchange: whether the request took effect is unknown."""
 
 

@@ -24,7 +24,7 @@ MAX_RETRY_AFTER_SECONDS = 5.0
 _BUSY_STATUSES = frozenset({429, 503})
 
 
-class MarketRefused(Exception):  # noqa: N818 - an outcome, named like the refusals
+class MarketRefused(Exception):
     """The venues of the replay could not be set up; says which request failed and how."""
 
 

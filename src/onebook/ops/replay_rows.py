@@ -42,7 +42,7 @@ COLUMNS = (
 )
 
 
-class FileUnusable(Exception):  # noqa: N818 - an outcome, named like the refusals
+class FileUnusable(Exception):
     """The file as a whole is not a bookings file that can be read; says what is wrong with it."""
 
 
@@ -137,7 +137,7 @@ def read_row(line: int, row: Mapping[str, str | None]) -> Stay | Rejected:
     return stay
 
 
-class _Fault(Exception):  # noqa: N818 - says what a row is, and ends as a value
+class _Fault(Exception):
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
