@@ -26,4 +26,4 @@ def test_headless_demo_ends_by_itself_with_a_clean_verdict() -> None:
     assert report["unexpected"] == 0, report["examples"]
     assert report["rush"]["sold"] == report["rush"]["units"]
     assert all(channel["sold"] > 0 for channel in report["channels"])
-    assert report["auditor"]["ok"]
+    assert report["verification"]["ok"]

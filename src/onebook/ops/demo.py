@@ -65,7 +65,7 @@ async def run_demo(
 def _board(market: Market, seed: int, seconds: float) -> Board:
     started = perf_counter()
     rush_line = market.rush_line()
-    night = f"{market.rush_night.day} {market.rush_night:%B}"
+    night = f"{market.rush_night.day} {market.rush_night:%b}"
     return Board(
         market=market.name,
         seed=seed,
@@ -74,7 +74,7 @@ def _board(market: Market, seed: int, seconds: float) -> Board:
         resources=len(market.capacities()),
         tallies={name: Tally() for name in CHANNELS},
         rush=Rush(
-            what=f"the last {RUSH_UNITS} rooms of {night}",
+            what=f"{RUSH_UNITS} rooms on {night}",
             units=RUSH_UNITS,
             starts_at=started + seconds * RUSH_AT,
             attempts_left=RUSH_ATTEMPTS,

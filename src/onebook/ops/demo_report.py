@@ -44,7 +44,7 @@ class RushReport(msgspec.Struct, frozen=True):
 
 
 class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts over all channels, as the crowd saw them; the auditor's own report is added when it has looked.
+    """Counts over all channels, as the crowd saw them; `verification` is added when the auditor has looked.
 
     Each attempt is sold, refused, released, expired or failed; a booking sold may be amended or cancelled later.
     `double_bookings` counts cells promised beyond their capacity, at any moment, by the answers alone.
@@ -83,18 +83,18 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_second: float
     rush: RushReport
     channels: tuple[ChannelReport, ...]
-    auditor: Report | None = None
+    verification: Report | None = None
 
     @property
-    def violated(self) -> bool:
-        """Whether an invariant was seen broken, from the outside or by the auditor."""
-        seen = self.double_bookings or self.duplicates_wrong or self.read_back_wrong
-        return bool(seen) or (self.auditor is not None and not self.auditor.ok)
+    def ok(self) -> bool:
+        """Whether every invariant held, as seen from the outside and by the auditor if it has looked."""
+        seen_broken = self.double_bookings or self.duplicates_wrong or self.read_back_wrong
+        return not seen_broken and (self.verification is None or self.verification.ok)
 
     @property
     def exit_code(self) -> int:
         """0 when all went as promised, 7 when an invariant is violated, 1 for any other unexpected answer."""
-        if self.violated:
+        if not self.ok:
             return EXIT_INVARIANT
         return EXIT_FAILED if self.unexpected else EXIT_OK
 

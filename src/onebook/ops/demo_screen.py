@@ -9,6 +9,7 @@ from time import perf_counter
 
 from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
@@ -19,7 +20,7 @@ from onebook.ops.demo_tally import Board, Rush
 
 FRAME_SECONDS = 0.25
 LINE_SECONDS = 2.0
-BAR_CELLS = 14
+WIDTH_CELLS = 100
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 
@@ -68,7 +69,8 @@ def plain_line(board: Board, now: float) -> str:
 def frame(board: Board, now: float) -> RenderableType:
     """One picture of the market."""
     elapsed = min(now - board.started, board.seconds)
-    return Padding(Group(_header(board, elapsed), _channels(board), _facts(board, now, elapsed)), (1, 2, 0, 2))
+    picture = Group(_header(board, elapsed), Text(), _channels(board), Text(), _facts(board, now, elapsed))
+    return Constrain(Padding(picture, (1, 2, 0, 2)), WIDTH_CELLS)
 
 
 def _header(board: Board, elapsed: float) -> RenderableType:
@@ -85,17 +87,25 @@ def _header(board: Board, elapsed: float) -> RenderableType:
 
 
 def _channels(board: Board) -> RenderableType:
-    table = Table(box=box.SIMPLE_HEAD, header_style="dim", border_style="dim", pad_edge=False, padding=(0, 1))
-    table.add_column("channel")
-    table.add_column("", width=BAR_CELLS)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        header_style="dim",
+        border_style="dim",
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        expand=True,
+    )
+    table.add_column("channel", no_wrap=True)
+    table.add_column("", ratio=1, min_width=4)
     for heading in ("sold", "attempts", "refused", "let go", "p50 ms", "p99 ms"):
-        table.add_column(heading, justify="right", min_width=7)
+        table.add_column(heading, justify="right", no_wrap=True, min_width=6)
     most = max(1, *(tally.sold for tally in board.tallies.values()))
     for name, tally in board.tallies.items():
         p50, p99 = (tally.latencies.percentile_seconds(percent) * 1000 for percent in (50, 99))
         table.add_row(
             name,
-            ProgressBar(most, tally.sold, width=BAR_CELLS, complete_style="cyan", finished_style="cyan"),
+            ProgressBar(most, tally.sold, complete_style="cyan", finished_style="cyan"),
             Text(f"{tally.sold:,}", "bold"),
             f"{tally.attempts:,}",
             f"{tally.refused.total():,}",
@@ -117,8 +127,9 @@ def _facts(board: Board, now: float, elapsed: float) -> RenderableType:
     facts.add_row("rush", _rush(board.rush, now))
     facts.add_row("mishaps", _mishaps(board))
     double = len(board.witness.double_booked)
-    verdict = Text(f"{double:,}", "bold green" if double == 0 else "bold red")
-    facts.add_row("double bookings", verdict.append("  counted cell by cell, from the answers alone", "dim"))
+    style = "bold green" if double == 0 else "bold red"
+    told = Text.assemble((f"{double:,}", style), ("  counted cell by cell, from the answers alone", "dim"))
+    facts.add_row("double bookings", told)
     return facts
 
 
@@ -131,14 +142,14 @@ def _sparkline(board: Board, elapsed: float) -> str:
 
 
 def _refusals(board: Board) -> Text:
-    codes = board.refused().most_common(5)
+    codes = board.refused().most_common(3)
     return Text(" · ".join(f"{code} {count:,}" for code, count in codes) or "none yet")
 
 
 def _rush(rush: Rush, now: float) -> Text:
     if rush.began is None:
         wait = max(0.0, rush.starts_at - now)
-        return Text(f"in {wait:.0f} s every channel wants {rush.what}", "dim")
+        return Text(f"in {wait:.0f} s all channels want {rush.what}", "dim")
     text = Text(f"{rush.attempts:,} want {rush.what}: ")
     style = "bold green" if rush.sold <= rush.units else "bold red"
     return text.append(f"{rush.sold} sold", style).append(f", {rush.refused:,} refused in {rush.seconds:.2f} s")
@@ -147,10 +158,10 @@ def _rush(rush: Rush, now: float) -> Text:
 def _mishaps(board: Board) -> Text:
     wrong = board.total("duplicates_wrong")
     text = Text(
-        f"{board.total('duplicates'):,} keys sent twice, {board.total('lost_answers'):,} answers lost, "
-        f"{board.total('misused_keys'):,} keys misused, "
+        f"{board.total('duplicates'):,} repeats, {board.total('lost_answers'):,} lost answers, "
+        f"{board.total('misused_keys'):,} misused keys: "
     )
-    text.append(f"{wrong:,} double effects", "" if wrong == 0 else "bold red")
+    text.append(f"{wrong:,} wrong", "" if wrong == 0 else "bold red")
     if unexpected := board.total("unexpected"):
         text.append(f", {unexpected:,} unexpected answers", "bold red")
     return text

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from onebook.ops.demo_witness import Witness
 
-PACE_SLOTS = 60
+PACE_SLOTS = 40
 MAX_EXAMPLES = 10
 
 _FLOOR_SECONDS = 1e-5
