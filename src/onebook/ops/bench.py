@@ -194,6 +194,8 @@ async def _load(*options: str) -> LoadReport:
     try:
         async with asyncio.timeout(seconds + LOAD_GRACE_SECONDS):
             output, errors = await process.communicate()
+    except TimeoutError as error:
+        raise BenchUnavailable(f"The load generator did not end within {LOAD_GRACE_SECONDS} s of its time.") from error
     finally:
         if process.returncode is None:
             process.kill()

@@ -128,7 +128,10 @@ async def _create_inventory(url: str, token: str, resources: int) -> None:
 
 
 async def _must_succeed(client: Client, method: str, path: str, token: str, body: object) -> None:
-    answer = await client.request(method, path, json=body, token=token)
+    try:
+        answer = await client.request(method, path, json=body, token=token)
+    except ConnectionFailed as error:
+        raise BenchUnavailable(f"{method} {path} was not answered: {error}") from error
     if answer.status >= 300:
         raise BenchUnavailable(f"{method} {path} was answered with {answer.status}: {answer.body[:500]!r}")
 
