@@ -12,24 +12,13 @@ from time import perf_counter
 
 from onebook.ops.http_client import Client
 from onebook.ops.replay_calendar import calendar, capacities
-from onebook.ops.replay_desk import Desk, MarketRefused, Tokens
+from onebook.ops.replay_desk import Desk, Tokens
 from onebook.ops.replay_market import Market
 from onebook.ops.replay_report import ReplayReport, exit_code, report_on
-from onebook.ops.replay_rows import CHANNELS, FileUnusable, read_bookings
+from onebook.ops.replay_rows import read_bookings
 from onebook.ops.replay_screen import ShowProgress, progress_on, render
 
-__all__ = [
-    "CHANNELS",
-    "FileUnusable",
-    "MarketRefused",
-    "ReplayReport",
-    "Tokens",
-    "exit_code",
-    "new_run",
-    "progress_on",
-    "render",
-    "replay",
-]
+__all__ = ["ReplayReport", "exit_code", "new_run", "progress_on", "render", "replay"]
 
 DEFAULT_CONCURRENCY = 32
 

@@ -58,14 +58,14 @@ class _Refusal(msgspec.Struct):
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """The bearer tokens of a replay: `setup` creates venues, and sells for the channels that have none."""
+    """The bearer tokens of a replay: `setup` creates venues; without `channels` it sells for all of them."""
 
     setup: str
     channels: Mapping[str, str] = {}
 
     def of(self, channel: str) -> str:
         """The token under which a channel sells."""
-        return self.channels.get(channel, self.setup)
+        return self.channels[channel] if self.channels else self.setup
 
 
 class Desk:

@@ -19,8 +19,9 @@ import msgspec
 MAX_ROWS = 1_000_000
 # The file has one row per room. Its few rows with more guests (20 to 55 adults) are groups waiting for rooms.
 MAX_GUESTS_PER_ROOM = 10
-# Distribution channels by the names under which they sell; "Undefined" is none.
-CHANNELS = {"Direct": "direct", "Corporate": "corporate", "TA/TO": "ta-to", "GDS": "gds"}
+# Distribution channels and the names under which they sell; "Undefined" is none.
+_CHANNEL_NAMES = {"Direct": "direct", "Corporate": "corporate", "TA/TO": "ta-to", "GDS": "gds"}
+CHANNELS = tuple(_CHANNEL_NAMES.values())
 
 COLUMNS = (
     "hotel",
@@ -218,9 +219,9 @@ def _arrival(texts: Mapping[str, str]) -> date:
 
 def _channel(texts: Mapping[str, str]) -> str:
     channel = texts["distribution_channel"]
-    if channel not in CHANNELS:
+    if channel not in _CHANNEL_NAMES:
         raise _Fault(Reason.UNKNOWN_CHANNEL, f"distribution_channel is {channel[:40]!r}")
-    return CHANNELS[channel]
+    return _CHANNEL_NAMES[channel]
 
 
 def _cancelled_on(texts: Mapping[str, str]) -> date | None:

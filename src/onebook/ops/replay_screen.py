@@ -51,6 +51,10 @@ def render(report: ReplayReport, console: Console) -> None:
     if (more := len(report.troubles) - TROUBLES_SHOWN) > 0:
         console.print(f"… and {more:,} more failed (all of them with --json)", style="red")
     console.print(_verdict(report))
+    if (verification := report.verification) is not None:
+        wrong = sum(check.total for check in verification.checks if not check.ok)
+        found = Text("every invariant holds", "bold green") if verification.ok else Text(f"{wrong:,} wrong", "bold red")
+        console.print("onebook verify:", found)
 
 
 def _table_of_room_types(report: ReplayReport) -> Table:
