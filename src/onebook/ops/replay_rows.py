@@ -176,7 +176,7 @@ def _check(stay: Stay) -> None:
     if stay.guests > MAX_GUESTS_PER_ROOM:
         raise _Fault(Reason.TOO_MANY_GUESTS, f"{stay.guests} guests in one room")
     if stay.nights == 0:
-        raise _Fault(Reason.NO_NIGHTS, "the sum of weekend and week nights is 0")
+        raise _Fault(Reason.NO_NIGHTS, "neither weekend nor week nights")
     if stay.cancelled_on is None:
         return
     if stay.cancelled_on < stay.booked_on:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from onebook.ops.replay_report import Count, ReplayReport
 
-LINES_PER_REASON = 8
+LINES_PER_REASON = 4
 TROUBLES_SHOWN = 10
 
 # Stays asked for so far, of how many, and the day that the calendar shows.
@@ -58,53 +59,50 @@ def render(report: ReplayReport, console: Console) -> None:
 
 
 def _table_of_room_types(report: ReplayReport) -> Table:
-    table = _table("by hotel and room type", "hotel", "room type", "capacity")
+    table = _table(report, "room type", "units")
     for each in report.room_types:
-        table.add_row(Text(each.hotel), Text(each.room_type), f"{each.capacity:,}", *_cells(each.count))
+        table.add_row(Text(f"{each.hotel} {each.room_type}"), f"{each.capacity:,}", *_cells(report, each.count))
     table.add_section()
-    table.add_row("all", "", f"{sum(each.capacity for each in report.room_types):,}", *_cells(report.total))
+    table.add_row("all", f"{sum(each.capacity for each in report.room_types):,}", *_cells(report, report.total))
     return table
 
 
 def _table_of_channels(report: ReplayReport) -> Table:
-    table = _table("by channel (occupancy: its share of all nights)", "channel")
+    table = _table(report, "channel")
     for each in report.channels:
-        table.add_row(each.channel, *_cells(each.count))
+        table.add_row(each.channel, *_cells(report, each.count))
+    table.caption = "occupied: the channel's share of all nights of all units"
+    table.caption_justify = "left"
     return table
 
 
-def _table(title: str, *keys: str) -> Table:
-    table = Table(*keys, title=title, title_justify="left")
-    for heading in ("asked", "sold"):
-        table.add_column(heading, justify="right")
-    table.add_column("refused")
-    for heading in ("failed", "cancelled", "occupancy", "p50 ms", "p95 ms", "p99 ms"):
-        table.add_column(heading, justify="right")
+def _table(report: ReplayReport, key: str, *figures: str) -> Table:
+    # Narrow enough for 80 columns: that is what a pipe has.
+    table = Table(key, box=SIMPLE, padding=0)
+    refused = (f"refused\n{code}" for code in report.total.refused)
+    failed = ("failed",) if report.total.failed else ()
+    for heading in (*figures, "asked", "sold", *refused, *failed, "cancelled", "occupied", "ms p50 p95 p99"):
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
-def _cells(count: Count) -> list[str | Text]:
+def _cells(report: ReplayReport, count: Count) -> list[str | Text]:
     latency = count.latency
     return [
         f"{count.asked:,}",
         f"{count.sold:,}",
-        Text(", ".join(f"{number:,} {code}" for code, number in count.refused.items())),
-        Text(f"{count.failed:,}", "red" if count.failed else ""),
+        *(f"{count.refused.get(code, 0):,}" for code in report.total.refused),
+        *((Text(f"{count.failed:,}", "red" if count.failed else ""),) if report.total.failed else ()),
         f"{count.cancelled:,}",
         f"{count.occupancy_percent:.1f} %",
-        *(
-            ("", "", "")
-            if latency is None
-            else (f"{each:.1f}" for each in (latency.p50_ms, latency.p95_ms, latency.p99_ms))
-        ),
+        "" if latency is None else f"{latency.p50_ms:.1f} {latency.p95_ms:.1f} {latency.p99_ms:.1f}",
     ]
 
 
 def _table_of_rejected(report: ReplayReport) -> Table:
-    table = Table(title="rejected rows (all of them with --json)", title_justify="left")
-    table.add_column("reason")
+    table = Table("rejected for", box=SIMPLE, padding=0)
     table.add_column("rows", justify="right")
-    table.add_column("lines")
+    table.add_column("lines (all: --json)")
     table.add_column("the first of them")
     for reason, number in report.rejected_by_reason.items():
         rows = [row for row in report.rejected if row.reason == reason]
