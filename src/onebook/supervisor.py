@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 import structlog
 
-from onebook.api.tokens import ensure_signing_key
+from onebook.api.tokens import Tokens
 from onebook.config import Settings
 from onebook.embedded.errors import EmbeddedError
 from onebook.embedded.folder import DataFolder
@@ -92,7 +92,7 @@ class Supervisor:
         self._reserved = _reserve(self._settings.server.host, self._settings.server.port)
         host, port = self._settings.server.host, self._reserved.getsockname()[1]
         with self._timed("keys"):
-            ensure_signing_key(self._folder.keys)
+            Tokens(self._folder.keys)  # makes the signing key where there is none
         with self._timed("database"):
             url = self._settings.database.url if self._postgres is None else await self._postgres.start()
         with self._timed("migrations"):
@@ -100,9 +100,7 @@ class Supervisor:
         job = Job(settings=self._settings, database_url=url, keys=str(self._folder.keys), port=port)
         self._job = msgspec.json.encode(job).decode()
         with self._timed("workers"):
-            self._workers = list(
-                await asyncio.gather(*(self._spawn() for _ in range(self._settings.server.workers)))
-            )
+            self._workers = list(await asyncio.gather(*(self._spawn() for _ in range(self._settings.server.workers))))
         self._watchers = [asyncio.create_task(self._keep_worker(i)) for i in range(len(self._workers))]
         if self._postgres is not None:
             self._watchers.append(asyncio.create_task(self._keep_postgres(self._postgres)))

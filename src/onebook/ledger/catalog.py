@@ -1,7 +1,8 @@
-"""Names to definitions, remembered. Venues, resources and sessions are never deleted, so a name once found stays found.
+"""Names to definitions, remembered. Venues, resources and sessions are never deleted, so what is found stays found.
 
 A definition may be older than the database's: the page compares its revision under the lock, and what is older
-is forgotten and read again. A session's times may be `SESSION_SECONDS` old, its cell never changes. Bounded by the number of resources, of which a million fit in about a gigabyte.
+is forgotten and read again. A session's times may be `SESSION_SECONDS` old, its cell never changes. Bounded by the
+number of resources, of which a million fit in about a gigabyte.
 """
 
 from collections.abc import Iterable

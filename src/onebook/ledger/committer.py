@@ -20,7 +20,7 @@ from onebook.ledger.failures import BrokenInvariant, LedgerUnavailable, Overload
 from onebook.ledger.metrics import BATCH_COMMANDS, BATCH_SECONDS, BATCHES_AGAIN
 from onebook.ledger.page import Settled, settle
 from onebook.ledger.resolve import resolve_again, without_turnaround
-from onebook.model.commands import AmendBooking, ChangeInventory, Command, PlaceBlock, PlaceHold
+from onebook.model.commands import BASKETS, AmendBooking, ChangeInventory, Command, PlaceBlock, PlaceHold
 
 MAX_BATCH_CELLS = 20_000
 MAX_ATTEMPTS = 5
@@ -219,6 +219,6 @@ def _fail(batch: Sequence[_Waiting], error: Exception) -> None:
 def _cells(command: Command) -> int:
     if isinstance(command, ChangeInventory):
         return sum(change.end - change.first for change in command.changes)
-    if isinstance(command, PlaceHold | AmendBooking | PlaceBlock):
+    if isinstance(command, BASKETS):
         return sum(line.end - line.first for line in command.lines)
     return 1

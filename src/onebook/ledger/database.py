@@ -5,6 +5,9 @@ from importlib.resources import files
 from typing import Any
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+Connection = asyncpg.Connection | PoolConnectionProxy
 
 MIN_SERVER_VERSION = 160000
 _MIGRATION_LOCK = 79112
@@ -52,7 +55,7 @@ async def open_reader(url: str, size: int) -> asyncpg.Pool:
 async def _open(url: str, size: int, settings: dict[str, str]) -> asyncpg.Pool:
     # No session state is ever changed on these connections, so none has to be reset when one is given back.
     return await asyncpg.create_pool(
-        url, min_size=1, max_size=size, timeout=2, command_timeout=4, server_settings=settings, reset=_keep
+        url, min_size=0, max_size=size, timeout=2, command_timeout=4, server_settings=settings, reset=_keep
     )
 
 
@@ -95,15 +98,11 @@ async def _apply(connection: asyncpg.Connection) -> list[str]:
         "CREATE TABLE IF NOT EXISTS migration"
         " (name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
     )
-    known = {
-        row["name"]: row["checksum"] for row in await connection.fetch("SELECT name, checksum FROM migration")
-    }
+    known = {row["name"]: row["checksum"] for row in await connection.fetch("SELECT name, checksum FROM migration")}
     folder = files("onebook.ledger") / "migrations"
     scripts = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
     if ahead := known.keys() - {script.name for script in scripts}:
-        raise RefusedDatabase(
-            f"the database has {', '.join(sorted(ahead))}, which this version does not know"
-        )
+        raise RefusedDatabase(f"the database has {', '.join(sorted(ahead))}, which this version does not know")
     applied: list[str] = []
     for script in scripts:
         text = script.read_text("utf-8")

@@ -53,9 +53,7 @@ class Definitions:
         self._pool = pool
         self._catalog = catalog
 
-    async def put_venue(
-        self, code: str, name: str, timezone: str, currency: str, market: str
-    ) -> bool | Refusal:
+    async def put_venue(self, code: str, name: str, timezone: str, currency: str, market: str) -> bool | Refusal:
         """Whether the venue is new. Its time zone and currency are fixed once it has resources or sessions."""
         async with self._pool.acquire(timeout=2) as connection, connection.transaction():
             row = await connection.fetchrow(SQL["put_venue"], code, name, timezone, currency, market)
@@ -106,18 +104,14 @@ class Definitions:
             return outcome
         raise LedgerUnavailable("others keep putting the same resources; send it again")
 
-    async def _append(
-        self, connection: Any, entry_type: str, subject: str, venue: str, facts: dict[str, Any]
-    ) -> None:
+    async def _append(self, connection: Any, entry_type: str, subject: str, venue: str, facts: dict[str, Any]) -> None:
         await connection.execute(SQL["append"], entry_type, subject, [venue], _encode(facts).decode())
 
 
 class _Put:
     """One transaction that puts resources of one venue."""
 
-    def __init__(
-        self, connection: Any, venue: str, venue_id: int, definitions: Sequence[ResourceDefinition]
-    ) -> None:
+    def __init__(self, connection: Any, venue: str, venue_id: int, definitions: Sequence[ResourceDefinition]) -> None:
         self._connection = connection
         self._venue = venue
         self._venue_id = venue_id
@@ -129,15 +123,11 @@ class _Put:
         if len(set(codes)) != len(codes):
             raise Unprocessable("duplicate-code", "a code stands in the list twice", "")
         await self._connection.execute(SQL["lock_resources"], self._venue_id, codes)
-        stored = {
-            row["code"]: row for row in await self._connection.fetch(SQL["stored"], self._venue_id, codes)
-        }
+        stored = {row["code"]: row for row in await self._connection.fetch(SQL["stored"], self._venue_id, codes)}
         versions = {code: row["version"] for code, row in stored.items()}
         ids = {code: row["id"] for code, row in stored.items()}
         new = [definition for definition in self._definitions if definition.code not in stored]
-        changed = [
-            d for d in self._definitions if d.code in stored and _columns(d) != _stored(stored[d.code])
-        ]
+        changed = [d for d in self._definitions if d.code in stored and _columns(d) != _stored(stored[d.code])]
         refusal = await self._refusal(changed, stored)
         if refusal is not None:
             return refusal
@@ -160,9 +150,7 @@ class _Put:
         for definition in changed:
             row = stored[definition.code]
             key = f"{self._venue}/{definition.code}"
-            if (definition.unit, definition.cell_minutes) != (row["unit"], row["cell_minutes"]) and row[
-                "in_use"
-            ]:
+            if (definition.unit, definition.cell_minutes) != (row["unit"], row["cell_minutes"]) and row["in_use"]:
                 return InUse(what=f"resource {key}", field="grid")
             over = await self._connection.fetchrow(
                 SQL["oversold_by"], row["id"], definition.capacity, definition.overbooking

@@ -66,7 +66,8 @@ class Sweeper:
                 LedgerUnavailable,
             ) as error:
                 log.warning("sweep_failed", reason=repr(error))
-            self.turned_at = asyncio.get_running_loop().time()
+            else:
+                self.turned_at = asyncio.get_running_loop().time()
             if ended < SWEEP_LIMIT:
                 await self._pause()
 

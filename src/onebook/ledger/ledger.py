@@ -5,6 +5,9 @@ Raised by all: UnknownName, Unprocessable (see resolve.py) and LedgerUnavailable
 """
 
 from collections.abc import Sequence
+from functools import cache
+
+from prometheus_client import Counter
 
 from onebook.ledger.catalog import Catalog
 from onebook.ledger.committer import Committer
@@ -76,9 +79,7 @@ class Ledger:
     ) -> Settled:
         """Give a living booking other items, in one step."""
         lines = await resolve(wanted, self._catalog)
-        return await self._settle(
-            AmendBooking(booking=booking, channel=channel, lines=lines, traceparent=traceparent)
-        )
+        return await self._settle(AmendBooking(booking=booking, channel=channel, lines=lines, traceparent=traceparent))
 
     async def change_inventory(
         self,
@@ -104,9 +105,7 @@ class Ledger:
     ) -> Settled:
         """Take units out of sale until the block is lifted."""
         lines = without_turnaround(await resolve(wanted, self._catalog))
-        return await self._settle(
-            PlaceBlock(id=new_id(), lines=lines, reason=reason, traceparent=traceparent)
-        )
+        return await self._settle(PlaceBlock(id=new_id(), lines=lines, reason=reason, traceparent=traceparent))
 
     async def lift_block(self, block: str, *, venue: str, traceparent: str | None = None) -> Settled:
         """Put a block's units back on sale."""
@@ -121,5 +120,11 @@ class Ledger:
             outcome = "replayed" if verdict.replayed else "unchanged"
         else:
             outcome = verdict.code
-        COMMANDS.labels(type(command).__name__, outcome).inc()
+        _counter(type(command).__name__, outcome).inc()
         return settled
+
+
+@cache
+def _counter(command: str, outcome: str) -> Counter:
+    """The counter of a command and what came of it; looking one up by its labels costs more than counting."""
+    return COMMANDS.labels(command, outcome)

@@ -13,7 +13,5 @@ BATCH_SECONDS = Histogram(
     buckets=(0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.25, 1, 4),
 )
 BATCHES_AGAIN = Counter("onebook_ledger_batches_again_total", "Attempts at a batch that had to be repeated.")
-COMMANDS = Counter(
-    "onebook_commands_total", "Commands settled, by what came of them.", ["command", "outcome"]
-)
+COMMANDS = Counter("onebook_commands_total", "Commands settled, by what came of them.", ["command", "outcome"])
 HOLDS_EXPIRED = Counter("onebook_holds_expired_total", "Holds ended by the sweeper.")

@@ -13,17 +13,20 @@ import msgspec
 
 from onebook.ledger import rows
 from onebook.ledger.catalog import SQL, Catalog
+from onebook.ledger.database import Connection
 from onebook.ledger.failures import BrokenInvariant, StaleDefinition
+from onebook.ledger.packing import numbers, texts
 from onebook.log.facts import Entry, entry_of
 from onebook.model.book import Book, Shelf
 from onebook.model.booking import Item
 from onebook.model.commands import (
-    AmendBooking,
+    BASKETS,
+    BLOCKINGS,
+    MOVES,
     ChangeInventory,
     Command,
     LiftBlock,
     Line,
-    PlaceBlock,
     PlaceHold,
 )
 from onebook.model.decide import Verdict, decide
@@ -41,9 +44,7 @@ class Settled(msgspec.Struct, frozen=True):
     version: int = 0
 
 
-async def settle(
-    connection: asyncpg.Connection, commands: Sequence[Command], catalog: Catalog
-) -> list[Settled]:
+async def settle(connection: Connection, commands: Sequence[Command], catalog: Catalog) -> list[Settled]:
     """Decide the commands in order and commit what they change, all in one transaction.
 
     Raises StaleDefinition when a definition or a booking changed before the locks were held (nothing is written:
@@ -78,29 +79,23 @@ def _carry_out(decision: Decision, book: Book) -> None:
         book.blocks[decision.block.id] = decision.block
 
 
-async def _known_before(connection: asyncpg.Connection, commands: Sequence[Command]) -> Book:
+async def _known_before(connection: Connection, commands: Sequence[Command]) -> Book:
     """Bookings and blocks that the commands move, read without locks, to learn which resources to lock."""
     book = Book()
-    bookings = [
-        c.booking for c in commands if not isinstance(c, PlaceHold | ChangeInventory | PlaceBlock | LiftBlock)
-    ]
-    blocks = [
-        c.block if isinstance(c, LiftBlock) else c.id
-        for c in commands
-        if isinstance(c, LiftBlock | PlaceBlock)
-    ]
+    bookings = [command.booking for command in commands if isinstance(command, MOVES)]
+    blocks = [c.block if isinstance(c, LiftBlock) else c.id for c in commands if isinstance(c, BLOCKINGS)]
     await _read_bookings(connection, bookings, book)
     await _read_blocks(connection, blocks, book)
     return book
 
 
-async def _read_bookings(connection: asyncpg.Connection, ids: Sequence[str], book: Book) -> None:
+async def _read_bookings(connection: Connection, ids: Sequence[str], book: Book) -> None:
     if ids:
         for row in await connection.fetch(SQL["bookings"], ids):
             book.add_booking(rows.booking_of(row))
 
 
-async def _read_blocks(connection: asyncpg.Connection, ids: Sequence[str], book: Book) -> None:
+async def _read_blocks(connection: Connection, ids: Sequence[str], book: Book) -> None:
     if ids:
         for row in await connection.fetch(SQL["blocks"], ids):
             block = rows.block_of(row)
@@ -123,25 +118,23 @@ async def _resources(commands: Sequence[Command], known: Book, catalog: Catalog)
 
 
 async def _open(
-    connection: asyncpg.Connection,
+    connection: Connection,
     commands: Sequence[Command],
     resources: dict[str, Resource],
     known: Book,
     catalog: Catalog,
 ) -> tuple[Book, datetime]:
     spans = _spans(commands, known)
-    flat = [
-        (resources[key].id, first, end) for key, ranges in spans.items() for first, end in _merged(ranges)
-    ]
+    flat = [(resources[key].id, first, end) for key, ranges in spans.items() for first, end in _merged(ranges)]
     keys = [(c.channel, c.idempotency_key) for c in commands if isinstance(c, PlaceHold)]
     page = await connection.fetchrow(
         SQL["open_page"],
-        sorted(resource.id for resource in resources.values()),
-        [span[0] for span in flat],
-        [span[1] for span in flat],
-        [span[2] for span in flat],
-        [key[0] for key in keys],
-        [key[1] for key in keys],
+        numbers(sorted(resource.id for resource in resources.values())),
+        numbers([span[0] for span in flat]),
+        numbers([span[1] for span in flat]),
+        numbers([span[2] for span in flat]),
+        texts([key[0] for key in keys]),
+        texts([key[1] for key in keys]),
     )
     if page is None:
         raise BrokenInvariant("ledger_open returned no row")
@@ -156,17 +149,14 @@ def _book(page: asyncpg.Record, resources: dict[str, Resource], catalog: Catalog
     book = Book()
     by_id = {resource.id: resource for resource in resources.values()}
     shelves: dict[int, Shelf] = {}
-    heads = zip(
-        page["head_resources"] or (), page["head_versions"] or (), page["head_revisions"] or (), strict=True
-    )
+    heads = zip(page["head_resources"] or (), page["head_versions"] or (), page["head_revisions"] or (), strict=True)
     for resource_id, version, revision in heads:
         resource = by_id[resource_id]
         if resource.revision != revision:
             raise StaleDefinition(resource.key)
         shelves[resource_id] = book.shelves[resource.key] = Shelf(resource, version, catalog.session_codes)
-    for row in page["cells"] or ():
-        cell = rows.cell_of(row)
-        shelves[row[0]].cells[cell.number] = cell
+    for resource_id, cell in rows.cells_of(page):
+        shelves[resource_id].cells[cell.number] = cell
     return book
 
 
@@ -210,7 +200,7 @@ def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _lines(command: Command) -> tuple[Line, ...]:
-    return command.lines if isinstance(command, PlaceHold | AmendBooking | PlaceBlock) else ()
+    return command.lines if isinstance(command, BASKETS) else ()
 
 
 def _items(known: Book) -> Iterable[Item]:
@@ -221,7 +211,7 @@ def _items(known: Book) -> Iterable[Item]:
 
 
 async def _write(
-    connection: asyncpg.Connection,
+    connection: Connection,
     book: Book,
     decisions: Sequence[Decision],
     entries: Sequence[Entry],
@@ -238,28 +228,26 @@ async def _write(
     placed = [booking for identity, booking in latest.items() if found_revisions[identity] == 0]
     row = await connection.fetchrow(
         SQL["write_page"],
-        *rows.head_arrays(heads),
-        *rows.counter_arrays(changed),
-        *rows.created_arrays(created),
+        *rows.head_columns(heads),
+        *rows.counter_columns(changed),
+        *rows.created_columns(created),
         now,
-        *rows.placed_arrays(placed, book),
-        *rows.entry_arrays(entries),
+        *rows.placed_columns(placed, now, book),
+        *rows.entry_columns(entries),
     )
     if row is None or (row["heads"], row["changed"]) != (len(heads), len(changed)):
         raise BrokenInvariant("another writer has changed these resources although we hold their locks")
     if reshaped:
-        await connection.execute(SQL["reshape_cells"], *rows.reshaped_arrays(reshaped))
+        await connection.execute(SQL["reshape_cells"], *rows.reshaped_columns(reshaped))
     moved = [booking for identity, booking in latest.items() if found_revisions[identity] > 0]
     if moved:
         revisions = [found_revisions[booking.id] for booking in moved]
-        count = await connection.fetchval(SQL["move_bookings"], *rows.moved_arrays(moved, revisions, book))
+        count = await connection.fetchval(SQL["move_bookings"], *rows.moved_columns(moved, revisions, book))
         if count != len(moved):
-            raise BrokenInvariant(
-                "a booking was moved by another writer although we hold its resources' locks"
-            )
+            raise BrokenInvariant("a booking was moved by another writer although we hold its resources' locks")
     blocks = {d.block.id: d.block for d in decisions if d.block is not None}
     if blocks:
-        await connection.execute(SQL["write_blocks"], *rows.block_arrays(list(blocks.values()), book))
+        await connection.execute(SQL["write_blocks"], *rows.block_columns(list(blocks.values()), book))
 
 
 def _found_revisions(decisions: Sequence[Decision]) -> dict[str, int]:

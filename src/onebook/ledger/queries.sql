@@ -2,8 +2,9 @@
 
 -- name: open_page
 -- Lock resources and read, under the locks, everything that the batch needs.
-SELECT opened_at, head_resources, head_versions, head_revisions, cells, replayed
-FROM ledger_open($1, $2, $3, $4, $5, $6);
+SELECT *
+FROM ledger_open($1::text::integer[], $2::text::integer[], $3::text::integer[], $4::text::integer[],
+                 string_to_array($5, E'\x1e'), string_to_array($6, E'\x1e'));
 
 -- name: bookings
 -- Bookings by id, as they are now.
@@ -18,36 +19,41 @@ SELECT id::text, reason, placed_at, lifted_at, items, revision FROM block WHERE 
 -- name: write_page
 -- Everything that a batch changes, in one statement. Versions and revisions are compared and swapped: the counts
 -- returned must be the numbers of rows sent, or somebody else has written under our locks.
+-- Columns come packed (see packing.py). The parts are independent: all see the state before the statement.
 WITH heads AS (
     UPDATE head SET version = new.version
-    FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) AS new (resource_id, found, version)
+    FROM unnest($1::text::integer[], $2::text::bigint[], $3::text::bigint[]) AS new (resource_id, found, version)
     WHERE head.resource_id = new.resource_id AND head.version = new.found
     RETURNING 1
 ), changed AS (
     UPDATE cell SET held = new.held, booked = new.booked, blocked = new.blocked
-    FROM unnest($4::integer[], $5::integer[], $6::integer[], $7::integer[], $8::integer[])
-        AS new (resource_id, number, held, booked, blocked)
+    FROM unnest($4::text::integer[], $5::text::integer[], $6::text::integer[], $7::text::integer[],
+                $8::text::integer[]) AS new (resource_id, number, held, booked, blocked)
     WHERE cell.resource_id = new.resource_id AND cell.number = new.number
     RETURNING 1
 ), created AS (
     INSERT INTO cell (resource_id, number, held, booked, blocked, capacity, overbooking)
-    SELECT * FROM unnest($9::integer[], $10::integer[], $11::integer[], $12::integer[], $13::integer[],
-                         $14::integer[], $15::integer[])
+    SELECT * FROM unnest($9::text::integer[], $10::text::integer[], $11::text::integer[], $12::text::integer[],
+                         $13::text::integer[], $14::text::integer[], $15::text::integer[])
 ), placed AS (
     INSERT INTO booking (id, status, channel, idempotency_key, request_hash, placed_at, ttl_seconds, items, expires_at,
                          reference, customer, venue_id, other_venues, first_day, last_day, revision)
-    SELECT new.id, new.status, new.channel, new.key, new.hash, $16, new.ttl, new.items, new.expires_at,
-           new.reference, new.customer, new.venue_id, new.other_venues::integer[], new.first_day, new.last_day,
-           new.revision
-    FROM unnest($17::uuid[], $18::text[], $19::text[], $20::text[], $21::bytea[], $22::integer[], $23::json[],
-                $24::timestamptz[], $25::text[], $26::text[], $27::integer[], $28::text[], $29::date[], $30::date[],
-                $31::integer[])
-        AS new (id, status, channel, key, hash, ttl, items, expires_at, reference, customer, venue_id, other_venues,
+    SELECT new.id::uuid, new.status, new.channel, new.key, decode(new.hash, 'hex'), $16::timestamptz, new.ttl, new.items::json,
+           $16::timestamptz + new.seconds_left * interval '1 second', new.reference, new.customer, new.venue_id,
+           new.other_venues::integer[], new.first_day::date, new.last_day::date, new.revision
+    FROM unnest(string_to_array($17, E'\x1e'), string_to_array($18, E'\x1e'), string_to_array($19, E'\x1e'),
+                string_to_array($20, E'\x1e'), string_to_array($21, E'\x1e'), $22::text::integer[],
+                string_to_array($23, E'\x1e'), $24::text::integer[], string_to_array($25, E'\x1e', E'\x1f'),
+                string_to_array($26, E'\x1e', E'\x1f'), $27::text::integer[],
+                string_to_array($28, E'\x1e', E'\x1f'), string_to_array($29, E'\x1e'),
+                string_to_array($30, E'\x1e'), $31::text::integer[])
+        AS new (id, status, channel, key, hash, ttl, items, seconds_left, reference, customer, venue_id, other_venues,
                 first_day, last_day, revision)
 ), logged AS (
     INSERT INTO log (txn, time, type, subject, venues, traceparent, data)
-    SELECT (SELECT log_txn()), $16, new.type, new.subject, new.venues::text[], new.traceparent, new.data
-    FROM unnest($32::text[], $33::text[], $34::text[], $35::text[], $36::json[])
+    SELECT (SELECT log_txn()), $16, new.type, new.subject, new.venues::text[], new.traceparent, new.data::json
+    FROM unnest(string_to_array($32, E'\x1e'), string_to_array($33, E'\x1e'), string_to_array($34, E'\x1e'),
+                string_to_array($35, E'\x1e', E'\x1f'), string_to_array($36, E'\x1e'))
         AS new (type, subject, venues, traceparent, data)
 )
 SELECT (SELECT count(*) FROM heads) AS heads, (SELECT count(*) FROM changed) AS changed;
@@ -56,9 +62,10 @@ SELECT (SELECT count(*) FROM heads) AS heads, (SELECT count(*) FROM changed) AS 
 -- Capacity and restrictions of cells, with their counters.
 INSERT INTO cell (resource_id, number, held, booked, blocked, capacity, overbooking, min_stay, max_stay,
                   own_capacity, own_overbooking, closed, closed_to_arrival, closed_to_departure)
-SELECT * FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::integer[], $5::integer[], $6::integer[],
-                     $7::integer[], $8::smallint[], $9::smallint[], $10::boolean[], $11::boolean[], $12::boolean[],
-                     $13::boolean[], $14::boolean[])
+SELECT * FROM unnest($1::text::integer[], $2::text::integer[], $3::text::integer[], $4::text::integer[],
+                     $5::text::integer[], $6::text::integer[], $7::text::integer[], $8::text::smallint[],
+                     $9::text::smallint[], $10::text::boolean[], $11::text::boolean[], $12::text::boolean[],
+                     $13::text::boolean[], $14::text::boolean[])
 ON CONFLICT (resource_id, number) DO UPDATE SET
     held = EXCLUDED.held, booked = EXCLUDED.booked, blocked = EXCLUDED.blocked, capacity = EXCLUDED.capacity,
     overbooking = EXCLUDED.overbooking, min_stay = EXCLUDED.min_stay, max_stay = EXCLUDED.max_stay,
@@ -68,13 +75,16 @@ ON CONFLICT (resource_id, number) DO UPDATE SET
 -- name: move_bookings
 -- New states of bookings. The count returned must be the number sent.
 WITH moved AS (
-    UPDATE booking SET status = new.status, expires_at = new.expires_at, amended = new.amended,
+    UPDATE booking SET status = new.status, expires_at = new.expires_at::timestamptz, amended = new.amended::json,
                        revision = new.revision, venue_id = new.venue_id,
-                       other_venues = new.other_venues::integer[], first_day = new.first_day, last_day = new.last_day
-    FROM unnest($1::uuid[], $2::integer[], $3::integer[], $4::text[], $5::timestamptz[], $6::json[], $7::integer[],
-                $8::text[], $9::date[], $10::date[])
+                       other_venues = new.other_venues::integer[], first_day = new.first_day::date,
+                       last_day = new.last_day::date
+    FROM unnest(string_to_array($1, E'\x1e'), $2::text::integer[], $3::text::integer[],
+                string_to_array($4, E'\x1e'), string_to_array($5, E'\x1e', E'\x1f'),
+                string_to_array($6, E'\x1e', E'\x1f'), $7::text::integer[],
+                string_to_array($8, E'\x1e', E'\x1f'), string_to_array($9, E'\x1e'), string_to_array($10, E'\x1e'))
         AS new (id, found, revision, status, expires_at, amended, venue_id, other_venues, first_day, last_day)
-    WHERE booking.id = new.id AND booking.revision = new.found
+    WHERE booking.id = new.id::uuid AND booking.revision = new.found
     RETURNING 1
 )
 SELECT count(*) FROM moved;
@@ -82,8 +92,12 @@ SELECT count(*) FROM moved;
 -- name: write_blocks
 -- Blocks placed or lifted.
 INSERT INTO block (id, venue_id, reason, placed_at, lifted_at, revision, items)
-SELECT * FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::integer[],
-                     $7::json[])
+SELECT new.id::uuid, new.venue_id, new.reason, new.placed_at::timestamptz, new.lifted_at::timestamptz, new.revision,
+       new.items::json
+FROM unnest(string_to_array($1, E'\x1e'), $2::text::integer[], string_to_array($3, E'\x1e', E'\x1f'),
+            string_to_array($4, E'\x1e'), string_to_array($5, E'\x1e', E'\x1f'), $6::text::integer[],
+            string_to_array($7, E'\x1e'))
+    AS new (id, venue_id, reason, placed_at, lifted_at, revision, items)
 ON CONFLICT (id) DO UPDATE SET lifted_at = EXCLUDED.lifted_at, revision = EXCLUDED.revision;
 
 -- name: due_holds

@@ -26,9 +26,7 @@ async def resolve(wanted: Sequence[Wanted], catalog: Catalog) -> tuple[Line, ...
     """
     if missing := catalog.missing_resources(item.resource for item in wanted):
         await catalog.read_resources(missing)
-    sessions = [
-        (item.resource.partition("/")[0], item.session) for item in wanted if item.session is not None
-    ]
+    sessions = [(item.resource.partition("/")[0], item.session) for item in wanted if item.session is not None]
     if sessions and (missing_sessions := catalog.missing_sessions(sessions)):
         await catalog.read_sessions(missing_sessions)
     lines = tuple(_line(item, index, catalog) for index, item in enumerate(wanted))
@@ -44,9 +42,7 @@ async def resolve_again(lines: Iterable[Line], catalog: Catalog) -> tuple[Line, 
 
 def without_turnaround(lines: Iterable[Line]) -> tuple[Line, ...]:
     """The same lines, taking exactly the cells they name: a block needs no cleaning."""
-    return tuple(
-        replace(line, resource=replace(line.resource, buffer_before=0, buffer_after=0)) for line in lines
-    )
+    return tuple(replace(line, resource=replace(line.resource, buffer_before=0, buffer_after=0)) for line in lines)
 
 
 class Cells(msgspec.Struct, frozen=True):
@@ -83,9 +79,7 @@ async def _range(change: Cells, index: int, resource: Resource, catalog: Catalog
         session = await catalog.find_session(resource.venue.code, change.session, f"/{index}/session")
         return session.id, session.id + 1
     if change.session is not None:
-        raise Unprocessable(
-            "not-by-session", "this resource is sold by period: give from and to", f"/{index}/session"
-        )
+        raise Unprocessable("not-by-session", "this resource is sold by period: give from and to", f"/{index}/session")
     first = _boundary(change.starts, resource, f"/{index}/from")
     end = _boundary(change.ends, resource, f"/{index}/to")
     if end <= first:

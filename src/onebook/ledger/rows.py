@@ -1,22 +1,44 @@
 """Between the tables' rows and the structs of the model. Order of columns as in queries.sql."""
 
-from collections.abc import Sequence
-from datetime import date
-from typing import Any
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 import asyncpg
 import msgspec
 
-from onebook.log.facts import Entry, venues_of
+from onebook.ledger.packing import flags, numbers, numbers_or_null, texts, texts_or_null
+from onebook.log.facts import Entry
 from onebook.model.book import Book, Cell, Shelf
 from onebook.model.booking import Block, Booking, BookingId, Item, Status
-from onebook.model.items import resources_of
 
-Arrays = tuple[list[Any], ...]
+Columns = tuple[str, ...]
 Touched = Sequence[tuple[int, Cell]]
 
 _encode = msgspec.json.Encoder().encode
 _decode_items = msgspec.json.Decoder(tuple[Item, ...]).decode
+
+
+def cells_of(page: asyncpg.Record) -> Iterator[tuple[int, Cell]]:
+    """The stored cells of an opened page, with the resource of each."""
+    columns = zip(
+        page["cell_resources"] or (),
+        page["cell_numbers"] or (),
+        page["cell_held"] or (),
+        page["cell_booked"] or (),
+        page["cell_blocked"] or (),
+        page["cell_capacities"] or (),
+        page["cell_overbooking"] or (),
+        strict=True,
+    )
+    special = {(row[0], row[1]): row for row in page["special_cells"] or ()}
+    for resource_id, number, held, booked, blocked, capacity, overbooking in columns:
+        if special and (row := special.get((resource_id, number))) is not None:
+            yield resource_id, cell_of(row)
+            continue
+        cell = Cell(number, capacity, overbooking)
+        cell.held, cell.booked, cell.blocked = held, booked, blocked
+        cell.stored = True
+        yield resource_id, cell
 
 
 def cell_of(row: asyncpg.Record) -> Cell:
@@ -61,129 +83,130 @@ def block_of(row: asyncpg.Record) -> Block:
     )
 
 
-def head_arrays(shelves: Sequence[Shelf]) -> Arrays:
+def head_columns(shelves: Sequence[Shelf]) -> Columns:
     """Resource id, version found, new version."""
     return (
-        [shelf.resource.id for shelf in shelves],
-        [shelf.found_version for shelf in shelves],
-        [shelf.version for shelf in shelves],
+        numbers([shelf.resource.id for shelf in shelves]),
+        numbers([shelf.found_version for shelf in shelves]),
+        numbers([shelf.version for shelf in shelves]),
     )
 
 
-def counter_arrays(touched: Touched) -> Arrays:
+def counter_columns(touched: Touched) -> Columns:
     """Resource id, cell, held, booked, blocked."""
     return (
-        [resource_id for resource_id, _ in touched],
-        [cell.number for _, cell in touched],
-        [cell.held for _, cell in touched],
-        [cell.booked for _, cell in touched],
-        [cell.blocked for _, cell in touched],
+        numbers([resource_id for resource_id, _ in touched]),
+        numbers([cell.number for _, cell in touched]),
+        numbers([cell.held for _, cell in touched]),
+        numbers([cell.booked for _, cell in touched]),
+        numbers([cell.blocked for _, cell in touched]),
     )
 
 
-def created_arrays(touched: Touched) -> Arrays:
+def created_columns(touched: Touched) -> Columns:
     """The counters with capacity and overbooking."""
     return (
-        *counter_arrays(touched),
-        [cell.capacity for _, cell in touched],
-        [cell.overbooking for _, cell in touched],
+        *counter_columns(touched),
+        numbers([cell.capacity for _, cell in touched]),
+        numbers([cell.overbooking for _, cell in touched]),
     )
 
 
-def reshaped_arrays(touched: Touched) -> Arrays:
+def reshaped_columns(touched: Touched) -> Columns:
     """Whole cells."""
     cells = [cell for _, cell in touched]
     return (
-        *created_arrays(touched),
-        [cell.min_stay for cell in cells],
-        [cell.max_stay for cell in cells],
-        [cell.own_capacity for cell in cells],
-        [cell.own_overbooking for cell in cells],
-        [cell.closed for cell in cells],
-        [cell.closed_to_arrival for cell in cells],
-        [cell.closed_to_departure for cell in cells],
+        *created_columns(touched),
+        numbers_or_null([cell.min_stay for cell in cells]),
+        numbers_or_null([cell.max_stay for cell in cells]),
+        flags([cell.own_capacity for cell in cells]),
+        flags([cell.own_overbooking for cell in cells]),
+        flags([cell.closed for cell in cells]),
+        flags([cell.closed_to_arrival for cell in cells]),
+        flags([cell.closed_to_departure for cell in cells]),
     )
 
 
-def placed_arrays(bookings: Sequence[Booking], book: Book) -> Arrays:
-    """New bookings."""
-    places = [_place(booking.lines, book) for booking in bookings]
+def placed_columns(bookings: Sequence[Booking], now: datetime, book: Book) -> Columns:
+    """New bookings; `now` is the time of the batch, from which deadlines are whole seconds away."""
     return (
-        [booking.id for booking in bookings],
-        [booking.status for booking in bookings],
-        [booking.channel for booking in bookings],
-        [booking.idempotency_key for booking in bookings],
-        [booking.request_hash for booking in bookings],
-        [booking.ttl_seconds for booking in bookings],
-        [_encode(booking.items).decode() for booking in bookings],
-        [booking.expires_at for booking in bookings],
-        [booking.reference for booking in bookings],
-        [booking.customer for booking in bookings],
-        *_place_arrays(places),
-        [booking.revision for booking in bookings],
+        texts([booking.id for booking in bookings]),
+        texts([booking.status for booking in bookings]),
+        texts([booking.channel for booking in bookings]),
+        texts([booking.idempotency_key for booking in bookings]),
+        texts([booking.request_hash.hex() for booking in bookings]),
+        numbers_or_null([booking.ttl_seconds for booking in bookings]),
+        texts([_encode(booking.items).decode() for booking in bookings]),
+        numbers_or_null([_seconds_left(booking, now) for booking in bookings]),
+        texts_or_null([booking.reference for booking in bookings]),
+        texts_or_null([booking.customer for booking in bookings]),
+        *_place_columns(bookings, book),
+        numbers([booking.revision for booking in bookings]),
     )
 
 
-def moved_arrays(bookings: Sequence[Booking], found_revisions: Sequence[int], book: Book) -> Arrays:
+def moved_columns(bookings: Sequence[Booking], found_revisions: Sequence[int], book: Book) -> Columns:
     """New states of bookings, with the revision each was found at."""
-    places = [_place(booking.lines, book) for booking in bookings]
     return (
-        [booking.id for booking in bookings],
-        list(found_revisions),
-        [booking.revision for booking in bookings],
-        [booking.status for booking in bookings],
-        [booking.expires_at for booking in bookings],
-        [None if b.amended is None else _encode(b.amended).decode() for b in bookings],
-        *_place_arrays(places),
+        texts([booking.id for booking in bookings]),
+        numbers(found_revisions),
+        numbers([booking.revision for booking in bookings]),
+        texts([booking.status for booking in bookings]),
+        texts_or_null([None if b.expires_at is None else b.expires_at.isoformat() for b in bookings]),
+        texts_or_null([None if b.amended is None else _encode(b.amended).decode() for b in bookings]),
+        *_place_columns(bookings, book),
     )
 
 
-def block_arrays(blocks: Sequence[Block], book: Book) -> Arrays:
+def block_columns(blocks: Sequence[Block], book: Book) -> Columns:
     """Blocks as they are now."""
     return (
-        [block.id for block in blocks],
-        [book.shelves[block.items[0].resource].resource.venue.id for block in blocks],
-        [block.reason for block in blocks],
-        [block.placed_at for block in blocks],
-        [block.lifted_at for block in blocks],
-        [block.revision for block in blocks],
-        [_encode(block.items).decode() for block in blocks],
+        texts([block.id for block in blocks]),
+        numbers([book.shelves[block.items[0].resource].resource.venue.id for block in blocks]),
+        texts_or_null([block.reason for block in blocks]),
+        texts([block.placed_at.isoformat() for block in blocks]),
+        texts_or_null([None if b.lifted_at is None else b.lifted_at.isoformat() for b in blocks]),
+        numbers([block.revision for block in blocks]),
+        texts([_encode(block.items).decode() for block in blocks]),
     )
 
 
-def entry_arrays(entries: Sequence[Entry]) -> Arrays:
+def entry_columns(entries: Sequence[Entry]) -> Columns:
     """Entries of the log."""
     return (
-        [entry.type for entry in entries],
-        [entry.subject for entry in entries],
-        ["{" + ",".join(entry.venues) + "}" for entry in entries],
-        [entry.traceparent for entry in entries],
-        [entry.data for entry in entries],
+        texts([entry.type for entry in entries]),
+        texts([entry.subject for entry in entries]),
+        texts(["{" + ",".join(entry.venues) + "}" for entry in entries]),
+        texts_or_null([entry.traceparent for entry in entries]),
+        texts([entry.data for entry in entries]),
     )
 
 
-def _place(items: tuple[Item, ...], book: Book) -> tuple[int, str | None, date, date]:
-    """Where and when a booking is: its first venue, the others as an array literal, first and last local date."""
+def _seconds_left(booking: Booking, now: datetime) -> int | None:
+    return None if booking.expires_at is None else round((booking.expires_at - now).total_seconds())
+
+
+def _place_columns(bookings: Sequence[Booking], book: Book) -> Columns:
+    """Where and when bookings are: first venue, further venues, first and last local date."""
+    places = [_place(booking.lines, book) for booking in bookings]
+    return (
+        numbers([place[0] for place in places]),
+        texts_or_null([place[1] for place in places]),
+        texts([place[2] for place in places]),
+        texts([place[3] for place in places]),
+    )
+
+
+def _place(items: tuple[Item, ...], book: Book) -> tuple[int, str | None, str, str]:
+    """The first venue, the others as an array literal, and the dates, whose text sorts as they do."""
     if len(items) == 1:
         item = items[0]
-        days = date.fromisoformat(item.starts[:10]), date.fromisoformat(item.ends[:10])
-        return book.shelves[item.resource].resource.venue.id, None, *days
-    first_day = min(date.fromisoformat(item.starts[:10]) for item in items)
-    last_day = max(date.fromisoformat(item.ends[:10]) for item in items)
-    codes = venues_of(resources_of(items))
-    ids = {
-        shelf.resource.venue.code: shelf.resource.venue.id
-        for item in items
-        if (shelf := book.shelves[item.resource]) is not None
-    }
-    others = ",".join(str(ids[code]) for code in codes[1:])
-    return ids[codes[0]], "{" + others + "}" if others else None, first_day, last_day
-
-
-def _place_arrays(places: Sequence[tuple[int, str | None, date, date]]) -> Arrays:
+        return book.shelves[item.resource].resource.venue.id, None, item.starts[:10], item.ends[:10]
+    venues = dict.fromkeys(book.shelves[item.resource].resource.venue.id for item in items)
+    first, *others = venues
     return (
-        [place[0] for place in places],
-        [place[1] for place in places],
-        [place[2] for place in places],
-        [place[3] for place in places],
+        first,
+        "{" + ",".join(map(str, others)) + "}" if others else None,
+        min(item.starts[:10] for item in items),
+        max(item.ends[:10] for item in items),
     )

@@ -72,9 +72,7 @@ def totals_of(lines: Sequence[Line]) -> Totals | None:
 def _objection(line: Line, shelf: Shelf, totals: Totals | None) -> Objection | None:
     if shelf.resource.unit is not Unit.SESSION and (broken := _broken_rule(line, shelf)) is not None:
         return broken
-    stopped = [
-        n for n in range(line.first, line.end) if (cell := shelf.cells.get(n)) is not None and cell.closed
-    ]
+    stopped = [n for n in range(line.first, line.end) if (cell := shelf.cells.get(n)) is not None and cell.closed]
     if stopped:
         return Closed, _unavailable(line, shelf, stopped, 0)
     short = shortage(line, shelf, totals)

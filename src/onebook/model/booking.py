@@ -22,9 +22,7 @@ class Status(StrEnum):
 LIVE = frozenset({Status.HELD, Status.CONFIRMED})
 
 
-class Item(
-    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename={"starts": "from", "ends": "to"}
-):
+class Item(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename={"starts": "from", "ends": "to"}):
     """One line of a booking: `quantity` units of a resource for a period.
 
     `cells` is the half-open range of cells it occupies, turnaround buffers included: it stays true when the

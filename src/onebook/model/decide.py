@@ -112,9 +112,7 @@ def extend(booking: Booking, ttl_seconds: int, now: datetime) -> Verdict:
     """A new deadline, for a hold that is still alive."""
     if (refusal := _unless_alive(booking, now)) is not None:
         return refusal
-    extended = replace(
-        booking, expires_at=now + timedelta(seconds=ttl_seconds), revision=booking.revision + 1
-    )
+    extended = replace(booking, expires_at=now + timedelta(seconds=ttl_seconds), revision=booking.revision + 1)
     return Decision(event="booking.extended", resources=resources_of(booking.lines), booking=extended)
 
 
@@ -167,9 +165,7 @@ def amend(booking: Booking, command: AmendBooking, book: Book, now: datetime) ->
 def _ending(event: str, booking: Booking, status: Status, reason: str | None = None) -> Decision:
     moves = (*takings(booking.lines, booking.status, sign=-1), *takings(booking.lines, status))
     after = replace(booking, status=status, expires_at=None, revision=booking.revision + 1)
-    return Decision(
-        event=event, resources=resources_of(booking.lines), moves=moves, booking=after, reason=reason
-    )
+    return Decision(event=event, resources=resources_of(booking.lines), moves=moves, booking=after, reason=reason)
 
 
 def _unless_alive(booking: Booking, now: datetime) -> Refusal | None:

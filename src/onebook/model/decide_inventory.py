@@ -21,9 +21,7 @@ def change_inventory(command: ChangeInventory, book: Book) -> Verdict:
     if command.expected_version is not None and command.expected_version != shelf.version:
         return VersionMismatch(version=shelf.version)
     trial = trial_of(shelf, command.changes)
-    fullest = max(
-        trial.values(), key=lambda cell: cell.taken - cell.capacity - cell.overbooking, default=None
-    )
+    fullest = max(trial.values(), key=lambda cell: cell.taken - cell.capacity - cell.overbooking, default=None)
     if fullest is not None and fullest.free < 0:
         return BelowSold(
             resource=shelf.resource.key,
@@ -52,16 +50,12 @@ def place_block(command: PlaceBlock, book: Book, now: datetime) -> Verdict:
         return Unchanged(block=earlier)
     totals = totals_of(command.lines)
     short = [
-        item
-        for line in command.lines
-        if (item := shortage(line, book.shelves[line.resource.key], totals)) is not None
+        item for line in command.lines if (item := shortage(line, book.shelves[line.resource.key], totals)) is not None
     ]
     if short:
         return SoldOut(items=tuple(short))
     items = items_of(command.lines, book)
-    block = Block(
-        id=command.id, reason=command.reason, placed_at=now, lifted_at=None, items=items, revision=1
-    )
+    block = Block(id=command.id, reason=command.reason, placed_at=now, lifted_at=None, items=items, revision=1)
     return _block_decision("block.placed", block, sign=1)
 
 
@@ -72,9 +66,7 @@ def lift_block(command: LiftBlock, book: Book, now: datetime) -> Verdict:
         return UnknownBlock()
     if block.lifted_at is not None:
         return Unchanged(block=block)
-    return _block_decision(
-        "block.lifted", replace(block, lifted_at=now, revision=block.revision + 1), sign=-1
-    )
+    return _block_decision("block.lifted", replace(block, lifted_at=now, revision=block.revision + 1), sign=-1)
 
 
 def _block_decision(event: str, block: Block, sign: int) -> Decision:
@@ -82,6 +74,4 @@ def _block_decision(event: str, block: Block, sign: int) -> Decision:
         Move(resource=item.resource, first=item.cells[0], end=item.cells[1], blocked=sign * item.quantity)
         for item in block.items
     )
-    return Decision(
-        event=event, resources=resources_of(block.items), moves=moves, block=block, reason=block.reason
-    )
+    return Decision(event=event, resources=resources_of(block.items), moves=moves, block=block, reason=block.reason)

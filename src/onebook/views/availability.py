@@ -46,7 +46,7 @@ async def availability(
     resources: Sequence[str] | None,
     quantity: int,
 ) -> Availability:
-    """Every cell of the period; resources that nowhere have `quantity` units are left out.
+    """Every cell of the period; resources that nowhere have `quantity` units are left out (0: none is).
 
     One snapshot. `resources` are codes or "venue/code". Raises UnknownName, Unprocessable.
     """
@@ -75,7 +75,7 @@ async def availability(
         )
     known = {(row["resource_id"], row["number"]): row["available"] for row in stored}
     answers = [_on_sale(resource, version, period, sessions, known) for resource, version in found]
-    kept = [answer for answer in answers if not answer.cells or max(answer.available) >= quantity]
+    kept = [answer for answer in answers if max(answer.available, default=0) >= quantity]
     return Availability(venue=venue, starts=starts, ends=ends, resources=kept)
 
 
@@ -102,9 +102,7 @@ def _on_sale(
         numbers = list(range(*_range(resource, period, sessions)))
         labels = [_label(resource, number) for number in numbers]
     default = resource.capacity + resource.overbooking
-    available = [
-        known.get((resource.id, number), default) if _open(resource, number) else 0 for number in numbers
-    ]
+    available = [known.get((resource.id, number), default) if _open(resource, number) else 0 for number in numbers]
     return OnSale(resource=resource.key, version=version, cells=labels, available=available)
 
 

@@ -48,7 +48,7 @@ class Reads:
         await self._pool.fetchval("SELECT 1")
 
     async def availability(
-        self, venue: str, starts: str, ends: str, *, resources: Sequence[str] | None = None, quantity: int = 1
+        self, venue: str, starts: str, ends: str, *, resources: Sequence[str] | None = None, quantity: int = 0
     ) -> Availability:
         """What is on sale in a venue, cell by cell."""
         return await availability(

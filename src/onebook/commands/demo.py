@@ -1,0 +1,97 @@
+"""`onebook demo`: a live market, the verdict, and a server to go on with."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+from msgspec.structs import replace
+
+from onebook.api.tokens import Tokens
+from onebook.commands.terminal import EXIT_INVARIANT, err, json_option, out, print_json, runs
+from onebook.commands.up import show_step, stop_signal
+from onebook.config import load
+from onebook.embedded.folder import DataFolder
+from onebook.logs import configure_logs
+from onebook.ops.demo import CHANNELS, run_demo
+from onebook.ops.demo_report import DemoReport
+from onebook.ops.demo_verdict import next_booking_curl, render_verdict
+from onebook.ops.verify import verify
+from onebook.supervisor import Running, serving
+
+TOKEN_SECONDS = 24 * 3600
+
+
+@click.command()
+@click.option("--headless", is_flag=True, help="No screen; end after the verdict.")
+@click.option("--seconds", type=click.FloatRange(1, 3600), default=20, show_default=True, help="How long they compete.")
+@click.option("--seed", type=int, default=1, show_default=True, help="What each channel wants, and in which order.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; 0 takes a free one.  [default: 0]")
+@json_option
+@runs
+async def demo(headless: bool, seconds: float, seed: int, port: int, as_json: bool) -> None:
+    """Six channels compete for three venues; the auditor says whether anything was sold twice.
+
+    Runs in a throw-away data folder. Exit 7 if an invariant is violated.
+    """
+    settings = load(overrides={"server.port": port})
+    configure_logs(settings.log)
+    stopped = stop_signal()
+    with throw_away_folder() as folder:
+        async with serving(settings, folder, show_step) as running:
+            running_demo = asyncio.ensure_future(_compete(running, seconds, seed, watched=not headless))
+            both: set[asyncio.Future[Any]] = {stopped, running_demo}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if stopped.done():
+                running_demo.cancel()
+                raise asyncio.CancelledError
+            report = running_demo.result()
+            if as_json:
+                print_json(report)
+            else:
+                render_verdict(report, out)
+            if not report.ok:
+                raise SystemExit(EXIT_INVARIANT)
+            if not headless:
+                _invite(running, report)
+                await asyncio.wait({stopped, running.supervisor.failed}, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _compete(running: Running, seconds: float, seed: int, *, watched: bool) -> DemoReport:
+    tokens = Tokens(running.folder.keys, issuer=load().auth.issuer)
+    report = await run_demo(
+        running.base_url,
+        {name: tokens.mint("channel", channel=name, ttl_seconds=TOKEN_SECONDS) for name in CHANNELS},
+        tokens.mint("admin", ttl_seconds=TOKEN_SECONDS),
+        opening=(datetime.now(UTC) + timedelta(days=30)).date(),
+        seconds=seconds,
+        seed=seed,
+        screen=err if watched else None,
+    )
+    return replace(report, verification=await verify(running.database_url, expect_sweeper=True))
+
+
+def _invite(running: Running, report: DemoReport) -> None:
+    tokens = Tokens(running.folder.keys, issuer=load().auth.issuer)
+    token = tokens.mint("admin", ttl_seconds=TOKEN_SECONDS)
+    out.print(
+        f"\nIt goes on serving: {running.base_url}  (API: {running.base_url}/docs, stop with Ctrl-C)", highlight=False
+    )
+    out.print(f"\nA token that may do everything:\n{token}", highlight=False, soft_wrap=True)
+    out.print("\nBook the next room:", highlight=False)
+    out.print(next_booking_curl(running.base_url, token, report), highlight=False, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def throw_away_folder() -> Iterator[DataFolder]:
+    """A data folder that is gone afterwards."""
+    path = Path(tempfile.mkdtemp(prefix="onebook-"))
+    try:
+        yield DataFolder(path)
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,26 @@
+"""`onebook status`: what runs in a data folder."""
+
+from pathlib import Path
+
+import msgspec
+import rich_click as click
+
+from onebook.commands.terminal import EXIT_NOT_READY, Failed, data_option, json_option, out, print_json, runs
+from onebook.embedded.folder import DataFolder
+
+
+@click.command()
+@data_option
+@json_option
+@runs
+async def status(data: Path, as_json: bool) -> None:
+    """Print where the server and its database are; exit 6 when none runs."""
+    folder = DataFolder(data)
+    if folder.holder() is None or not folder.status_file.exists():
+        raise Failed(f"Nothing runs in {data}. Start it with `onebook up --data {data}`", EXIT_NOT_READY)
+    found = msgspec.json.decode(folder.status_file.read_bytes())
+    if as_json:
+        print_json(found)
+    else:
+        for name, value in found.items():
+            out.print(f"{name:<10}{value}", highlight=False, soft_wrap=True)
