@@ -1,0 +1,81 @@
+"""The ASGI application: all routes, and in front of them the fast path for placing a booking.
+
+Who calls me: the wiring, once a worker. What I own: nothing; the engine is opened when the worker's loop runs and closed
+when the server stops. What bounds me: see body.py (size and time of a body) and engine.py (time of an answer).
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from litestar import Litestar, Request, Response
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
+
+from onebook.api import booking_routes, definition_routes, documentation_routes, probe_routes, reading_routes
+from onebook.api.answer import Answer, encode_json
+from onebook.api.engine import Engine
+from onebook.api.hot import HotPath
+from onebook.api.openapi import document_of
+from onebook.api.operation import ENGINE, OPERATION, Call, Operation, operation
+from onebook.api.problems import failure_answer
+
+ROOMS = (definition_routes, booking_routes, reading_routes, probe_routes, documentation_routes)
+
+OpenEngine = Callable[[], AbstractAsyncContextManager[Engine]]
+
+
+def create_app(open_engine: OpenEngine) -> ASGIApp:
+    """The application; `open_engine` is entered at startup, in the loop that serves, and left at shutdown."""
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with open_engine() as engine:
+            app.state[ENGINE] = engine
+            yield
+
+    routes = [route for room in ROOMS for route in room.ROUTES]
+    app = Litestar(
+        route_handlers=[*routes, _document_route(routes)],
+        lifespan=[lifespan],
+        exception_handlers={Exception: _failed},
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=None,
+    )
+    return HotPath(app)
+
+
+def operations_of(routes: Sequence[HTTPRouteHandler]) -> list[tuple[str, Operation]]:
+    """The records of routes, with their names."""
+    return [(str(route.name), route.opt[OPERATION]) for route in routes]
+
+
+def _document_route(routes: Sequence[HTTPRouteHandler]) -> HTTPRouteHandler:
+    """The route of the document, which describes itself as well."""
+
+    @operation(
+        method="GET",
+        path="/openapi.json",
+        summary="The OpenAPI 3.1 document",
+        tag=documentation_routes.TAG,
+        scope=None,
+        answers={200: dict[str, Any]},
+    )
+    async def openapi_document(_call: Call[None, None]) -> Answer:
+        """Made once, at the start."""
+        return Answer(200, encoded, (("cache-control", "no-cache"),))
+
+    encoded = encode_json(document_of(operations_of([*routes, openapi_document])))
+    return openapi_document
+
+
+def _failed(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """What goes wrong outside of an operation: no such route or method."""
+    answered = failure_answer(error)
+    return Response(
+        content=answered.body,
+        status_code=answered.status,
+        media_type=answered.content_type,
+        headers=dict(answered.headers),
+    )

@@ -1,0 +1,25 @@
+"""What the HTTP room works with; built by the wiring inside the running loop of a worker."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from onebook.api.tokens import Keys
+from onebook.ledger.definitions import Definitions
+from onebook.ledger.ledger import Ledger
+from onebook.views.reads import Reads
+
+HealthCheck = Callable[[], str | None]
+"""Answers None while all is well with a part, else what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The parts of a worker that requests are answered from."""
+
+    ledger: Ledger
+    definitions: Definitions
+    reads: Reads
+    keys: Keys
+    health: Mapping[str, HealthCheck] = field(default_factory=dict)
+    answer_seconds: float = 4.5
+    """After which an answer is given up: a database that is away must be told within 5 s."""

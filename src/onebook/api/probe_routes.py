@@ -1,0 +1,94 @@
+"""What supervisors and Prometheus ask: alive, ready, metrics. None needs a token, none tells of a booking."""
+
+import asyncio
+
+import msgspec
+from litestar.handlers import HTTPRouteHandler
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from onebook.api.answer import Answer, answer
+from onebook.api.engine import Engine
+from onebook.api.operation import Call, operation
+from onebook.api.problems import Problem
+
+TAG = "Probes"
+PING_SECONDS = 2.0
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    status: str = "alive"
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Everything that is watched, and that it moves."""
+
+    status: str
+    checks: dict[str, str]
+
+
+@operation(
+    method="GET",
+    path="/healthz",
+    summary="Whether the process answers",
+    tag=TAG,
+    scope=None,
+    answers={200: Alive},
+)
+async def healthz(_call: Call[None, None]) -> Answer:
+    """Asks nobody else."""
+    return answer(200, Alive())
+
+
+@operation(
+    method="GET",
+    path="/readyz",
+    summary="Whether the loops move; 503 names the one that does not",
+    tag=TAG,
+    scope=None,
+    answers={200: Ready},
+    problems=(503,),
+)
+async def readyz(call: Call[None, None]) -> Answer:
+    """The database and every loop of the worker that answers."""
+    found = {name: check() for name, check in call.engine.health.items()}
+    found["database"] = await _database(call.engine)
+    checks = {name: reason or "ok" for name, reason in found.items()}
+    stuck = [name for name, reason in found.items() if reason is not None]
+    if stuck:
+        raise Problem(
+            503,
+            "not-ready",
+            "Not ready",
+            headers=(("retry-after", "1"),),
+            detail=f"does not move: {', '.join(stuck)}",
+            checks=checks,
+        )
+    return answer(200, Ready("ready", checks))
+
+
+@operation(
+    method="GET",
+    path="/metrics",
+    summary="Metrics of this worker, for Prometheus",
+    tag=TAG,
+    scope=None,
+    answers={200: str},
+    media_type="text/plain",
+)
+async def metrics(_call: Call[None, None]) -> Answer:
+    """Text in Prometheus' exposition format."""
+    return Answer(200, generate_latest(), (), CONTENT_TYPE_LATEST)
+
+
+ROUTES: tuple[HTTPRouteHandler, ...] = (healthz, readyz, metrics)
+
+
+async def _database(engine: Engine) -> str | None:
+    try:
+        async with asyncio.timeout(PING_SECONDS):
+            await engine.reads.ping()
+    except Exception as error:  # whatever it is, it is the reason that is told
+        return f"does not answer ({type(error).__name__})"
+    return None
