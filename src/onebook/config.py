@@ -42,7 +42,6 @@ class LedgerLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Tokens."""
 
-    issuer: str
     max_ttl: str
 
 

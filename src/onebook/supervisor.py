@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 import structlog
 
-from onebook.api.tokens import Tokens
+from onebook.api.tokens import Keys
 from onebook.config import Settings
 from onebook.embedded.errors import EmbeddedError
 from onebook.embedded.folder import DataFolder
@@ -92,7 +92,7 @@ class Supervisor:
         self._reserved = _reserve(self._settings.server.host, self._settings.server.port)
         host, port = self._settings.server.host, self._reserved.getsockname()[1]
         with self._timed("keys"):
-            Tokens(self._folder.keys)  # makes the signing key where there is none
+            Keys.open(self._folder.keys)
         with self._timed("database"):
             url = self._settings.database.url if self._postgres is None else await self._postgres.start()
         with self._timed("migrations"):

@@ -1,12 +1,12 @@
 """The only place that constructs things: one worker's engine, built inside its event loop and taken down again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from onebook.api.engine import Engine
-from onebook.api.tokens import Tokens
+from onebook.api.tokens import Keys
 from onebook.config import Settings
 from onebook.ledger.catalog import Catalog
 from onebook.ledger.committer import Committer
@@ -42,8 +42,8 @@ async def open_engine(settings: Settings, database_url: str, keys: Path) -> Asyn
             ledger=Ledger(catalog, committer),
             definitions=Definitions(reader, catalog),
             reads=Reads(reader, catalog),
-            tokens=Tokens(keys, issuer=settings.auth.issuer),
-            checks={
+            keys=Keys.open(keys),
+            health={
                 "committer": _moves(lambda: committer.turned_at),
                 "sweeper": _moves(lambda: sweeper.turned_at),
             },
@@ -59,10 +59,10 @@ async def open_engine(settings: Settings, database_url: str, keys: Path) -> Asyn
         reader.terminate()
 
 
-def _moves(turned_at: Callable[[], float]) -> Callable[[], Awaitable[str | None]]:
+def _moves(turned_at: Callable[[], float]) -> Callable[[], str | None]:
     """A check that a loop has lately done its work."""
 
-    async def check() -> str | None:
+    def check() -> str | None:
         idle_seconds = asyncio.get_running_loop().time() - turned_at()
         return None if idle_seconds < STUCK_AFTER_SECONDS else f"has done nothing for {idle_seconds:.0f} s"
 

@@ -12,7 +12,8 @@ from typing import Any
 import rich_click as click
 from msgspec.structs import replace
 
-from onebook.api.tokens import Tokens
+from onebook.api.roles import Role
+from onebook.api.tokens import Keys
 from onebook.commands.terminal import EXIT_INVARIANT, err, json_option, out, print_json, runs
 from onebook.commands.up import show_step, stop_signal
 from onebook.config import load
@@ -63,11 +64,11 @@ async def demo(headless: bool, seconds: float, seed: int, port: int, as_json: bo
 
 
 async def _compete(running: Running, seconds: float, seed: int, *, watched: bool) -> DemoReport:
-    tokens = Tokens(running.folder.keys, issuer=load().auth.issuer)
+    keys = Keys.open(running.folder.keys)
     report = await run_demo(
         running.base_url,
-        {name: tokens.mint("channel", channel=name, ttl_seconds=TOKEN_SECONDS) for name in CHANNELS},
-        tokens.mint("admin", ttl_seconds=TOKEN_SECONDS),
+        {name: keys.mint(Role.CHANNEL, channel=name, ttl_seconds=TOKEN_SECONDS) for name in CHANNELS},
+        keys.mint(Role.ADMIN, ttl_seconds=TOKEN_SECONDS),
         opening=(datetime.now(UTC) + timedelta(days=30)).date(),
         seconds=seconds,
         seed=seed,
@@ -77,8 +78,8 @@ async def _compete(running: Running, seconds: float, seed: int, *, watched: bool
 
 
 def _invite(running: Running, report: DemoReport) -> None:
-    tokens = Tokens(running.folder.keys, issuer=load().auth.issuer)
-    token = tokens.mint("admin", ttl_seconds=TOKEN_SECONDS)
+    keys = Keys.open(running.folder.keys)
+    token = keys.mint(Role.ADMIN, ttl_seconds=TOKEN_SECONDS)
     out.print(
         f"\nIt goes on serving: {running.base_url}  (API: {running.base_url}/docs, stop with Ctrl-C)", highlight=False
     )

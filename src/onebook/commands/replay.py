@@ -5,7 +5,8 @@ from pathlib import Path
 import rich_click as click
 from msgspec.structs import replace
 
-from onebook.api.tokens import Tokens as Mint
+from onebook.api.roles import Role
+from onebook.api.tokens import Keys
 from onebook.commands.demo import TOKEN_SECONDS, throw_away_folder
 from onebook.commands.terminal import err, json_option, out, print_json, runs
 from onebook.commands.up import show_step
@@ -56,10 +57,10 @@ async def _drive_own(file: Path, folder: DataFolder, concurrency: int) -> Replay
     settings = load(overrides={"server.port": 0})
     configure_logs(settings.log)
     async with serving(settings, folder, show_step) as running:
-        mint = Mint(folder.keys, issuer=settings.auth.issuer)
+        keys = Keys.open(folder.keys)
         tokens = Tokens(
-            setup=mint.mint("admin", ttl_seconds=TOKEN_SECONDS),
-            channels={name: mint.mint("channel", channel=name, ttl_seconds=TOKEN_SECONDS) for name in CHANNELS},
+            setup=keys.mint(Role.ADMIN, ttl_seconds=TOKEN_SECONDS),
+            channels={name: keys.mint(Role.CHANNEL, channel=name, ttl_seconds=TOKEN_SECONDS) for name in CHANNELS},
         )
         report = await _drive(file, running.base_url, tokens, concurrency)
         return replace(report, verification=await verify(running.database_url, expect_sweeper=True))
