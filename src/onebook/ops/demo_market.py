@@ -223,7 +223,7 @@ def _definition(offer: Offer) -> dict[str, Any]:
         body["buffer_after"] = offer.buffer_after_minutes
     if offer.opens is not None:
         opening = [f"{offer.opens:02}:00", f"{offer.closes:02}:00"]
-        body["hours"] = {"weekly": {day: [opening] for day in offer.open_days}}
+        body["hours"] = {day: [opening] for day in offer.open_days}
     return body
 
 

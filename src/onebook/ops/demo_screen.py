@@ -162,6 +162,8 @@ def _mishaps(board: Board) -> Text:
         f"{board.total('misused_keys'):,} misused keys: "
     )
     text.append(f"{wrong:,} wrong", "" if wrong == 0 else "bold red")
+    if retries := board.total("retries"):
+        text.append(f", {retries:,} sent again", "yellow")
     if unexpected := board.total("unexpected"):
         text.append(f", {unexpected:,} unexpected answers", "bold red")
     return text

@@ -53,6 +53,7 @@ def _facts(report: DemoReport) -> list[tuple[str, Text]]:
         ),
         ("repeats", _repeats(report)),
         ("lost", Text(f"{report.lost_answers:,} answers lost on the way and asked for again")),
+        ("busy", _busy(report)),
         ("read back", _read_back(report)),
         ("latency", Text(f"p50 {latency.p50_ms:.1f} ms, p95 {latency.p95_ms:.1f} ms, p99 {latency.p99_ms:.1f} ms")),
         ("pace", _pace(report)),
@@ -85,6 +86,11 @@ def _auditor(report: DemoReport) -> Text:
 def _repeats(report: DemoReport) -> Text:
     differ = _good_if(report.duplicates_wrong == 0, f"{report.duplicates_wrong:,} differently")
     return Text(f"{report.duplicates:,} keys answered twice, ") + differ
+
+
+def _busy(report: DemoReport) -> Text:
+    told = f"{report.retries:,} requests sent again after 429, 503 or a broken connection"
+    return Text(told, "yellow" if report.retries else "")
 
 
 def _read_back(report: DemoReport) -> Text:
