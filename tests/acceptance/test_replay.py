@@ -3,19 +3,15 @@
 import csv
 import json
 import random
-import subprocess
-import sys
-from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Server, onebook
 
 from onebook.ops.replay_rows import CHANNELS, COLUMNS
 
-ONEBOOK = Path(sys.executable).with_name("onebook")
-TIMEOUT_SECONDS = 120
 STAYS, SENSELESS = 300, 3
 
 
@@ -30,24 +26,6 @@ def bookings(tmp_path: Path) -> Path:
         writer.writerows(_row(chance, nights=chance.randint(1, 5)) for _ in range(STAYS))
         writer.writerows(_row(chance, nights=0) for _ in range(SENSELESS))
     return file
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """The URL of a running `onebook up` with two workers, and an admin token for it."""
-    data = tmp_path / "data"
-    up = subprocess.Popen(
-        [ONEBOOK, "up", "--data", data, "--port", "0", "--workers", "2"], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert up.stdout is not None
-        ready = next((line for line in up.stdout if line.startswith("ready ")), "")
-        minted: list[str | Path] = [ONEBOOK, "token", "--data", data, "--role", "admin"]
-        token = subprocess.run(minted, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True)
-        yield ready.split()[1], token.stdout.strip()
-    finally:
-        up.terminate()
-        up.communicate(timeout=TIMEOUT_SECONDS)
 
 
 def _row(chance: random.Random, nights: int) -> dict[str, object]:
@@ -75,8 +53,7 @@ def _row(chance: random.Random, nights: int) -> dict[str, object]:
 
 
 def _replay(file: Path, *options: str) -> dict[str, Any]:
-    command: list[str | Path] = [ONEBOOK, "replay", file, "--json", *options]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+    run = onebook("replay", str(file), "--json", *options, check=False)
     assert run.returncode == 0, run.stderr or run.stdout
     report: dict[str, Any] = json.loads(run.stdout)
     return report
@@ -102,8 +79,7 @@ def test_a_replay_brings_its_own_server_and_is_audited(bookings: Path) -> None:
     assert report["verification"]["ok"]
 
 
-def test_a_running_server_can_be_asked_again_and_again(bookings: Path, server: tuple[str, str]) -> None:
+def test_a_running_server_can_be_asked_again(bookings: Path, server: Server) -> None:
     """A second replay has venues of its own: it finds them empty, and ends as sound as the first."""
-    url, token = server
     for _ in range(2):
-        _assert_sound(_replay(bookings, "--url", url, "--token", token))
+        _assert_sound(_replay(bookings, "--url", server.url, "--token", server.token("admin")))
