@@ -141,6 +141,24 @@ DAMAGES = [
         "bookings", f"{BOOKING}5 log 119/19", "expired before its deadline",
     ),
     Damage(
+        "hold without a deadline, in the log too",
+        "ALTER TABLE booking DROP CONSTRAINT booking_deadline_belongs_to_a_hold;"
+        "UPDATE booking SET expires_at = NULL WHERE idempotency_key = 'k7';"
+        + rewritten(123, ',"expires_at":"2100-01-01T00:00:00Z"', ""),
+        "bookings", f"{BOOKING}7 log 123/23", "a deadline belongs to a hold and to nothing else",
+    ),
+    Damage(
+        "items placed changed under an amendment",
+        "UPDATE booking SET items = replace(items::text, '\"quantity\":1', '\"quantity\":2')::json"
+        " WHERE id = '00000000-0000-7000-8000-000000000001'",
+        "bookings", f"{BOOKING}1 log 106/6", "other items placed than the log's",
+    ),
+    Damage(
+        "channel changed behind the log",
+        "UPDATE booking SET channel = 'pos' WHERE idempotency_key = 'k3'",
+        "bookings", f"{BOOKING}3 log 110/10", "placed otherwise than the log says",
+    ),
+    Damage(
         "deadline constraint dropped",
         "ALTER TABLE booking DROP CONSTRAINT booking_deadline_belongs_to_a_hold",
         "guards", "booking", "booking_deadline_belongs_to_a_hold does not stand",
@@ -217,7 +235,7 @@ DAMAGES = [
     Damage(
         "wrong available",
         rewritten(109, '"available":[2]', '"available":[3]'),
-        "entries", "log 109/9 alfama/double 2026-12-02 …", "another availability",
+        "entries", "log 109/9 alfama/double 2026-12-02", "another availability",
     ),
     Damage(
         "other cells named",

@@ -93,7 +93,8 @@ WITH named AS (
                WHEN 'night' THEN (date '1970-01-01' + number)::text
                WHEN 'minute' THEN (to_timestamp(number::bigint * cell_minutes * 60) AT TIME ZONE timezone)::text
                ELSE 'cell ' || number END) AS "where",
-           CASE WHEN cell.held IS NULL THEN 'a missing cell' ELSE 'another sum than its bookings and blocks' END AS what,
+           CASE WHEN cell.held IS NULL THEN 'a missing cell'
+                ELSE 'another sum than its bookings and blocks' END AS what,
            format('%s held, %s booked, %s blocked', coalesce(owed.held, 0), coalesce(owed.booked, 0),
                   coalesce(owed.blocked, 0)) AS expected,
            CASE WHEN cell.held IS NULL THEN 'no row'
@@ -106,7 +107,8 @@ WITH named AS (
     SELECT taken.resource, 'items of a resource that is not there', 'a resource', 'none'
     FROM taken WHERE NOT EXISTS (SELECT FROM named WHERE named.key = taken.resource)
     UNION ALL
-    SELECT format('resource %s cell %s', resource_id, number), 'a cell of a resource that is not there', 'a resource', 'none'
+    SELECT format('resource %s cell %s', resource_id, number), 'a cell of a resource that is not there', 'a resource',
+           'none'
     FROM cell WHERE NOT EXISTS (SELECT FROM resource WHERE resource.id = cell.resource_id)
     UNION ALL
     SELECT named.key, 'a resource without a head', 'a head', 'none'
@@ -131,58 +133,71 @@ WITH legal (type, before, status) AS (VALUES
     ('booking.amended', 'held', 'held'),
     ('booking.amended', 'confirmed', 'confirmed')
 ), told AS (
+    -- Items are compared by a hash of their text: each list is written by one encoder, in the log and in the row.
     SELECT log.subject, log.txn, log.position, log.type, log.time, facts.status, facts.revision, facts.channel,
-           facts.placed_at, facts.expires_at, jsonb_hash_extended(facts.items, 0) AS items
+           facts.placed_at, facts.expires_at, hashtextextended(facts.items, 0) AS items
     FROM log
     CROSS JOIN LATERAL json_to_record(log.data) AS facts
-        (status text, revision integer, channel text, placed_at timestamptz, expires_at timestamptz, items jsonb)
+        (status text, revision integer, channel text, placed_at timestamptz, expires_at timestamptz, items text)
     WHERE log.type LIKE 'booking.%'
 ), step AS (
-    SELECT told.*, row_number() OVER life AS number, lead(type) OVER life IS NULL AS last, lag(status) OVER life AS before,
-           lag(expires_at) OVER life AS deadline, lag(items) OVER life AS items_before
+    SELECT told.*, row_number() OVER life AS number, lead(type) OVER life IS NULL AS last,
+           lag(status) OVER life AS before, lag(expires_at) OVER life AS deadline, lag(items) OVER life AS items_before
     FROM told WINDOW life AS (PARTITION BY subject ORDER BY txn, position)
 ), kept AS (
     SELECT 'bookings/' || id AS subject, status, revision, channel, placed_at, expires_at,
-           jsonb_hash_extended(items::jsonb, 0) AS items,
-           jsonb_hash_extended(coalesce(amended, items)::jsonb, 0) AS items_now
+           hashtextextended(items::text, 0) AS items, hashtextextended(coalesce(amended, items)::text, 0) AS items_now
     FROM booking
-), findings AS (
-    SELECT concat_ws(' ', subject, 'log ' || txn || '/' || position) AS "where", wrong.what, wrong.expected, wrong.found
+), judged AS (
+    -- One row per entry, with its booking's row beside it; or a booking alone.
+    SELECT subject, txn, position, step.type, time, number, step.before, deadline, step.status, step.revision,
+           step.channel, step.placed_at, step.expires_at, kept.status AS kept_status, kept.revision AS kept_revision,
+           kept.channel AS kept_channel, kept.placed_at AS kept_placed_at, kept.expires_at AS kept_expires_at,
+           step.txn IS NULL AS is_untold,
+           kept.status IS NULL AND step.last AS is_lost,
+           step.txn IS NOT NULL AND legal.type IS NULL AS is_illegal,
+           step.revision <> step.number AS is_out_of_turn,
+           (step.status = 'held') <> (step.expires_at IS NOT NULL) AS has_wrong_deadline,
+           step.type = 'booking.expired' AND step.time < step.deadline AS is_early,
+           step.type NOT IN ('booking.expired', 'booking.released') AND step.time >= step.deadline AS is_late,
+           step.type <> 'booking.amended' AND step.items <> step.items_before AS changes_items,
+           step.last AND (kept.status, kept.revision) IS DISTINCT FROM (step.status, step.revision) AS is_not_kept,
+           step.last AND kept.expires_at IS DISTINCT FROM step.expires_at AS deadline_is_not_kept,
+           step.last AND kept.items_now <> step.items AS items_are_not_kept,
+           step.number = 1 AND kept.items <> step.items AS items_were_not_kept,
+           step.number = 1 AND (kept.channel, kept.placed_at) IS DISTINCT FROM (step.channel, step.placed_at)
+               AS placing_is_not_kept
     FROM step
     FULL JOIN kept USING (subject)
     LEFT JOIN legal ON legal.type = step.type AND legal.status = step.status
                    AND legal.before IS NOT DISTINCT FROM step.before
+), findings AS (
+    SELECT concat_ws(' ', subject, 'log ' || txn || '/' || position) AS "where", wrong.what, wrong.expected, wrong.found
+    FROM judged
     CROSS JOIN LATERAL (VALUES
-        (step.txn IS NULL,
-         'a booking that the log does not tell of', 'an entry that places it', 'none'),
-        (kept.status IS NULL AND step.last,
-         'the log tells of a booking that is not there', step.status, 'no row'),
-        (step.txn IS NOT NULL AND legal.type IS NULL,
-         'an illegal move', 'a move from ' || coalesce(step.before, 'nothing'), step.type || ' to ' || step.status),
-        (step.revision <> step.number,
-         'not the next revision', step.number::text, step.revision::text),
-        ((step.status = 'held') <> (step.expires_at IS NOT NULL),
-         'a deadline belongs to a hold and to nothing else', step.status, coalesce(step.expires_at::text, 'no deadline')),
-        (step.type = 'booking.expired' AND step.time < step.deadline,
-         'expired before its deadline', 'from ' || step.deadline, step.time::text),
-        (step.type <> 'booking.expired' AND step.type <> 'booking.released' AND step.time >= step.deadline,
-         'moved after its deadline', 'before ' || step.deadline, step.type || ' at ' || step.time),
-        (step.type <> 'booking.amended' AND step.items <> step.items_before,
-         'other items without an amendment', 'those before', 'others'),
-        (step.last AND (kept.status, kept.revision) IS DISTINCT FROM (step.status, step.revision),
-         'another state than the log''s', concat_ws(' ', step.status, 'revision', step.revision),
-         concat_ws(' ', kept.status, 'revision', kept.revision)),
-        (step.last AND kept.expires_at IS DISTINCT FROM step.expires_at,
-         'another deadline than the log''s', coalesce(step.expires_at::text, 'none'), coalesce(kept.expires_at::text, 'none')),
-        (step.last AND kept.items_now <> step.items,
-         'other items than the log''s', 'those of the last entry', 'others'),
-        (step.number = 1 AND kept.items <> step.items,
-         'other items placed than the log''s', 'those of the first entry', 'others'),
-        (step.number = 1 AND (kept.channel, kept.placed_at) IS DISTINCT FROM (step.channel, step.placed_at),
-         'placed otherwise than the log says', step.channel || ' at ' || step.placed_at,
-         kept.channel || ' at ' || kept.placed_at)
+        (is_untold, 'a booking that the log does not tell of', 'an entry that places it', 'none'),
+        (is_lost, 'the log tells of a booking that is not there', status, 'no row'),
+        (is_illegal, 'an illegal move', 'a move from ' || coalesce(before, 'nothing'), type || ' to ' || status),
+        (is_out_of_turn, 'not the next revision', number::text, revision::text),
+        (has_wrong_deadline, 'a deadline belongs to a hold and to nothing else', status,
+         coalesce(expires_at::text, 'no deadline')),
+        (is_early, 'expired before its deadline', 'from ' || deadline, time::text),
+        (is_late, 'moved after its deadline', 'before ' || deadline, type || ' at ' || time),
+        (changes_items, 'other items without an amendment', 'those before', 'others'),
+        (is_not_kept, 'another state than the log''s', concat_ws(' ', status, 'revision', revision),
+         concat_ws(' ', kept_status, 'revision', kept_revision)),
+        (deadline_is_not_kept, 'another deadline than the log''s', coalesce(expires_at::text, 'none'),
+         coalesce(kept_expires_at::text, 'none')),
+        (items_are_not_kept, 'other items than the log''s', 'those of the last entry', 'others'),
+        (items_were_not_kept, 'other items placed than the log''s', 'those of the first entry', 'others'),
+        (placing_is_not_kept, 'placed otherwise than the log says', channel || ' at ' || placed_at,
+         kept_channel || ' at ' || kept_placed_at)
     ) AS wrong (is_so, what, expected, found)
-    WHERE wrong.is_so
+    -- Told first of the whole row, so that the texts are made for the few that are wrong.
+    WHERE (is_untold OR is_lost OR is_illegal OR is_out_of_turn OR has_wrong_deadline OR is_early OR is_late
+           OR changes_items OR is_not_kept OR deadline_is_not_kept OR items_are_not_kept OR items_were_not_kept
+           OR placing_is_not_kept)
+      AND wrong.is_so
 )
 SELECT *, count(*) OVER () AS total FROM findings ORDER BY "where", what LIMIT $1;
 
@@ -200,13 +215,13 @@ LIMIT $1;
 WITH told AS (
     SELECT log.subject, count(*) AS entries, max(facts.revision) AS revision,
            string_agg(log.type, ', ' ORDER BY txn, position) AS types,
-           count(DISTINCT jsonb_hash_extended(facts.items, 0)) AS sets, min(jsonb_hash_extended(facts.items, 0)) AS items
+           count(DISTINCT facts.items) AS sets, min(facts.items) AS items
     FROM log
-    CROSS JOIN LATERAL json_to_record(log.data) AS facts (revision integer, items jsonb)
+    CROSS JOIN LATERAL json_to_record(log.data) AS facts (revision integer, items text)
     WHERE log.type LIKE 'block.%'
     GROUP BY log.subject
 ), kept AS (
-    SELECT 'blocks/' || id AS subject, revision, jsonb_hash_extended(items::jsonb, 0) AS items,
+    SELECT 'blocks/' || id AS subject, revision, items::text AS items,
            CASE WHEN lifted_at IS NULL THEN 'block.placed' ELSE 'block.placed, block.lifted' END AS types
     FROM block
 ), findings AS (

@@ -4,7 +4,7 @@ Pure: rows of the log in, findings out. It keeps every cell, and the items of th
 Of other bookings each entry says enough by itself; the check of bookings proves that entries agree.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -24,16 +24,16 @@ from onebook.ops.verify_facts import (
 from onebook.ops.verify_report import Tally
 from onebook.ops.verify_stock import Stock
 
-# The counter that a booking's units leave, and the one they enter. A booking confirmed at once leaves none.
-_COUNTERS: dict[str, tuple[str | None, str | None]] = {
-    "booking.held": (None, "held"),
-    "booking.confirmed": ("held", "booked"),
-    "booking.extended": (None, None),
-    "booking.released": ("held", None),
-    "booking.expired": ("held", None),
-    "booking.cancelled": ("booked", None),
+# What a booking's units add to the counters (held, booked). One confirmed at once, or amended, has rules of its own.
+_STEPS = {
+    "booking.held": (1, 0),
+    "booking.confirmed": (-1, 1),
+    "booking.extended": (0, 0),
+    "booking.released": (-1, 0),
+    "booking.expired": (-1, 0),
+    "booking.cancelled": (0, -1),
 }
-_COUNTER_OF_STATUS = {"held": "held", "confirmed": "booked"}
+_COUNTERS = {"held": (1, 0), "confirmed": (0, 1)}
 
 Numbers = dict[str, set[int]]
 
@@ -136,25 +136,22 @@ class Replay:
     def _block(self, entry: Entry, told: BlockTold) -> Numbers:
         touched: Numbers = {}
         placed = entry.type == "block.placed"
-        self._move(entry, told.items, "blocked", 1 if placed else -1, touched)
+        self._move(entry, told.items, (0, 0, 1 if placed else -1), touched)
         if placed:
             self._check_items(entry, told.items, told.resources, turnaround=False)
         return touched
 
     def _booking(self, entry: Entry, told: BookingTold) -> Numbers:
-        amends = entry.type == "booking.amended"
-        places = told.revision == 1
-        if amends:
-            leaves = enters = _COUNTER_OF_STATUS.get(told.status)
-            given_up = self._items_before(entry)
-        else:
-            leaves, enters = _COUNTERS[entry.type]
-            given_up = told.items
         touched: Numbers = {item.resource: set() for item in told.items}
-        if leaves is not None and not places:
-            self._move(entry, given_up, leaves, -1, touched)
-        if enters is not None:
-            self._move(entry, told.items, enters, 1, touched)
+        amends, places = entry.type == "booking.amended", told.revision == 1
+        if amends:
+            held, booked = _COUNTERS.get(told.status, (0, 0))
+            self._move(entry, told.items, (held, booked, 0), touched)
+            self._move(entry, self._items_before(entry), (-held, -booked, 0), touched)
+        else:
+            held, booked = _COUNTERS.get(told.status, (0, 0)) if places else _STEPS[entry.type]
+            if held or booked:
+                self._move(entry, told.items, (held, booked, 0), touched)
         if places or amends:
             self._check_items(entry, told.items, told.resources, turnaround=True)
         if entry.subject in self._items_of:
@@ -165,27 +162,25 @@ class Replay:
         items = self._items_of.get(entry.subject)
         if items is None:
             self.entries.add(
-                f"{entry.where} {entry.subject}", "an amendment of a booking not told of", "a booking", "none"
+                f"{entry.where} {entry.subject}", "an amendment of a booking not placed", "a booking", "none"
             )
             return ()
         return items
 
-    def _move(self, entry: Entry, items: tuple[Item, ...], counter: str, sign: int, touched: Numbers) -> None:
+    def _move(self, entry: Entry, items: tuple[Item, ...], units: tuple[int, int, int], touched: Numbers) -> None:
+        """Add `units` (held, booked, blocked) of each item, times its quantity, to its cells."""
         for item in items:
             numbers = range(*item.cells)
             touched.setdefault(item.resource, set()).update(numbers)
             stock = self._stock(entry, item.resource)
             if stock is None:
                 continue
-            units = sign * item.quantity
+            held, booked, blocked = (unit * item.quantity for unit in units)
             for number in numbers:
                 cell = stock.cell(number)
-                if counter == "held":
-                    cell.held += units
-                elif counter == "booked":
-                    cell.booked += units
-                else:
-                    cell.blocked += units
+                cell.held += held
+                cell.booked += booked
+                cell.blocked += blocked
 
     def _stock(self, entry: Entry, key: str) -> Stock | None:
         stock = self.stocks.get(key)
@@ -196,35 +191,29 @@ class Replay:
     def _check_items(
         self, entry: Entry, items: tuple[Item, ...], resources: tuple[Touched, ...], turnaround: bool
     ) -> None:
-        """Items taken just now: their quantity, their cells by the present definition, their version."""
+        """Items taken just now: their quantity, their version, their cells by the present definition."""
         versions = {told.resource: told.version for told in resources}
         for item in items:
-            where = f"{entry.where} {item.resource}"
+            key = item.resource
             if item.quantity <= 0:
-                self.entries.add(where, "an item of no units", "at least 1", item.quantity)
-            if item.version != versions.get(item.resource):
-                expected = versions.get(item.resource)
-                self.entries.add(where, "an item of another version", expected, item.version)
-            stock = self.stocks.get(item.resource)
+                self.entries.add(f"{entry.where} {key}", "an item of no units", "at least 1", item.quantity)
+            if item.version != (version := versions.get(key)):
+                self.entries.add(f"{entry.where} {key}", "an item of another version", version, item.version)
+            stock = self.stocks.get(key)
             if stock is not None and (cells := stock.cells_of(item, turnaround)) != item.cells:
-                period = f"an item whose cells are not its period {item.starts} – {item.ends}"
-                self.entries.add(where, period, cells, item.cells)
+                what = f"an item whose cells are not its period {item.starts} – {item.ends}"
+                self.entries.add(f"{entry.where} {key}", what, cells, item.cells)
 
     def _check_touched(self, entry: Entry, resources: tuple[Touched, ...], touched: Numbers) -> None:
-        named = [told.resource for told in resources]
-        if sorted(named) != sorted(touched):
-            self.entries.add(entry.where, "other resources than those touched", list(touched), named)
+        named = {told.resource for told in resources}
+        if named != touched.keys():
+            what = "other resources than those touched"
+            self.entries.add(entry.where, what, sorted(touched), sorted(named))
         for told in resources:
-            stock = self.stocks.get(told.resource)
-            if stock is None:
-                self.entries.add(
-                    f"{entry.where} {told.resource}", "a resource that is not defined", "a definition", "none"
-                )
-                continue
-            self._check_version(entry, told, stock)
-            numbers = sorted(touched.get(told.resource, ()))
-            self._check_available(entry, told, stock, numbers)
-            self._check_sound(entry, stock, numbers)
+            stock = self._stock(entry, told.resource)
+            if stock is not None:
+                self._check_version(entry, told, stock)
+                self._check_available(entry, told, stock, sorted(touched.get(told.resource, ())))
 
     def _check_version(self, entry: Entry, told: Touched, stock: Stock) -> None:
         self.versions.examined += 1
@@ -235,25 +224,24 @@ class Replay:
         stock.version = max(stock.version, told.version)
 
     def _check_available(self, entry: Entry, told: Touched, stock: Stock, numbers: list[int]) -> None:
-        where = f"{entry.where} {told.resource}"
+        self._check_sound(entry, stock, numbers)
         if stock.numbers(told.cells) != numbers:
             labels = [stock.label(number) for number in numbers]
+            where = f"{entry.where} {told.resource}"
             self.entries.add(where, "other cells than those touched", labels, list(told.cells))
             return
-        cells = [stock.cell(number) for number in numbers]
-        available = tuple([0 if cell.closed else cell.free for cell in cells])
+        available = stock.available(numbers)
         if available != told.available:
-            span = f"{told.cells[0]} …" if told.cells else "no cells"
-            self.entries.add(f"{where} {span}", "another availability", list(available), list(told.available))
+            where = f"{entry.where} {told.resource} {told.cells[0] if told.cells else 'no cells'}"
+            self.entries.add(where, "another availability", list(available), list(told.available))
 
-    def _check_sound(self, entry: Entry, stock: Stock, numbers: Iterable[int]) -> None:
-        for number in numbers:
-            self.history.examined += 1
-            cell = stock.cells.get(number)
-            if cell is not None and not cell.sound:
-                where = f"{entry.where} {stock.definition.resource} {stock.label(number)}"
-                taken = f"{cell.held} held, {cell.booked} booked, {cell.blocked} blocked"
-                self.history.add(where, "oversold", f"0 to {cell.capacity} + {cell.overbooking}", taken)
+    def _check_sound(self, entry: Entry, stock: Stock, numbers: Collection[int]) -> None:
+        self.history.examined += len(numbers)
+        for number in stock.unsound(numbers):
+            cell = stock.cell(number)
+            where = f"{entry.where} {stock.definition.resource} {stock.label(number)}"
+            taken = f"{cell.held} held, {cell.booked} booked, {cell.blocked} blocked"
+            self.history.add(where, "oversold", f"0 to {cell.capacity} + {cell.overbooking}", taken)
 
     def _check_venues(self, entry: Entry, codes: Iterable[str]) -> None:
         expected = set(codes)

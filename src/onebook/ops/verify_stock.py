@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import lru_cache
+from operator import attrgetter
 from zoneinfo import ZoneInfo
 
 from msgspec import UNSET
@@ -45,15 +46,12 @@ class Cell:
     closed_to_arrival: bool = False
     closed_to_departure: bool = False
 
-    @property
-    def free(self) -> int:
-        """Units not taken."""
-        return self.capacity + self.overbooking - self.held - self.booked - self.blocked
+    def columns(self) -> tuple[int | bool | None, ...]:
+        """Its values in the order of CELL_COLUMNS."""
+        return _columns(self)
 
-    @property
-    def sound(self) -> bool:
-        """Whether no more is taken than there is, and no less than nothing."""
-        return self.free >= 0 and self.held >= 0 and self.booked >= 0 and self.blocked >= 0
+
+_columns = attrgetter(*CELL_COLUMNS)
 
 
 @dataclass(slots=True)
@@ -102,6 +100,22 @@ class Stock:
                 cell.closed_to_arrival = change.closed_to_arrival
             if change.closed_to_departure is not UNSET:
                 cell.closed_to_departure = change.closed_to_departure
+
+    def available(self, numbers: Iterable[int]) -> tuple[int, ...]:
+        """What cells that were touched have on sale."""
+        cells = [self.cells[number] for number in numbers]
+        return tuple([0 if c.closed else c.capacity + c.overbooking - c.held - c.booked - c.blocked for c in cells])
+
+    def unsound(self, numbers: Iterable[int]) -> list[int]:
+        """Those of the touched cells that have more taken than there is, or less than nothing."""
+        return [
+            number
+            for number in numbers
+            if (c := self.cells[number]).held + c.booked + c.blocked > c.capacity + c.overbooking
+            or c.held < 0
+            or c.booked < 0
+            or c.blocked < 0
+        ]
 
     def numbers(self, labels: Iterable[str]) -> list[int | None]:
         """The cells that labels stand for; None for one that is no cell of this resource."""
