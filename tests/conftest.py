@@ -36,6 +36,7 @@ TEMPLATE = "onebook_template"
 def data_folder() -> Iterator[Path]:
     """A data folder that every account may pass through (pytest's own tmp_path is closed to PostgreSQL's when root)."""
     path = Path(tempfile.mkdtemp(prefix="onebook-test-"))
+    path.chmod(0o711)
     try:
         yield path
     finally:
@@ -163,12 +164,19 @@ class Server:
         """Stop it as Ctrl-C does; its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=60)
+        code = self.process.wait(timeout=60)
+        self._close()
+        return code
 
     def kill(self) -> None:
         """kill -9 of the supervisor alone."""
         self.process.kill()
         self.process.wait(timeout=10)
+        self._close()
+
+    def _close(self) -> None:
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
 
 def onebook(*arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":

@@ -17,6 +17,7 @@ import uvicorn
 import uvloop
 
 from onebook.api.app import create_app
+from onebook.api.express import ExpressProtocol
 from onebook.config import Settings
 from onebook.logs import configure_logs
 from onebook.wiring import open_engine
@@ -47,12 +48,13 @@ async def _serve(job: Job) -> None:
     server = _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=ExpressProtocol,
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=int(job.settings.server.graceful_seconds) or 1,
         )

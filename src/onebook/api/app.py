@@ -1,4 +1,4 @@
-"""The ASGI application: all routes, and in front of them the fast path for placing a booking.
+"""The ASGI application: all routes.
 
 Who calls me: the wiring, once a worker. What I own: nothing; the engine is opened when the worker's loop runs and closed
 when the server stops. What bounds me: see body.py (size and time of a body) and engine.py (time of an answer).
@@ -10,12 +10,10 @@ from typing import Any
 
 from litestar import Litestar, Request, Response
 from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp
 
 from onebook.api import booking_routes, definition_routes, documentation_routes, probe_routes, reading_routes
 from onebook.api.answer import Answer, encode_json
 from onebook.api.engine import Engine
-from onebook.api.hot import HotPath
 from onebook.api.openapi import document_of
 from onebook.api.operation import ENGINE, OPERATION, Call, Operation, operation
 from onebook.api.problems import failure_answer
@@ -25,7 +23,23 @@ ROOMS = (definition_routes, booking_routes, reading_routes, probe_routes, docume
 OpenEngine = Callable[[], AbstractAsyncContextManager[Engine]]
 
 
-def create_app(open_engine: OpenEngine) -> ASGIApp:
+class Application:
+    """The ASGI application, with its engine in reach of the protocol (see express.py)."""
+
+    def __init__(self, litestar: Litestar) -> None:
+        self.litestar = litestar
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine while it is open."""
+        return self.litestar.state.get(ENGINE)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Every request that the express way does not take."""
+        await self.litestar(scope, receive, send)
+
+
+def create_app(open_engine: OpenEngine) -> Application:
     """The application; `open_engine` is entered at startup, in the loop that serves, and left at shutdown."""
 
     @asynccontextmanager
@@ -43,7 +57,7 @@ def create_app(open_engine: OpenEngine) -> ASGIApp:
         logging_config=None,
         request_max_body_size=None,
     )
-    return HotPath(app)
+    return Application(app)
 
 
 def operations_of(routes: Sequence[HTTPRouteHandler]) -> list[tuple[str, Operation]]:

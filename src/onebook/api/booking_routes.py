@@ -11,7 +11,7 @@ from onebook.api.answer import Answer, answer
 from onebook.api.engine import Engine
 from onebook.api.headers import idempotency_key, matches
 from onebook.api.operation import Call, operation
-from onebook.api.placing import booking_etag, place, refused
+from onebook.api.placing import booking_etag, place, placing_of, refused
 from onebook.api.problems import refusal_problem
 from onebook.api.roles import Scope
 from onebook.api.wire import (
@@ -48,14 +48,14 @@ CREATE_PATH = "/v1/bookings"
 )
 async def create_booking(call: Call[BookingRequest, None]) -> Answer:
     """201 once, then 200 with the same bytes for every repeat of the key."""
-    return await place(
-        call.engine,
+    placing = placing_of(
         call.body,
         channel=call.principal.channel,
         key=idempotency_key(call.headers.get("idempotency-key")),
-        request_hash=call.body_hash,
+        canonical=call.canonical,
         traceparent=call.traceparent,
     )
+    return await place(call.engine, call.body, placing)
 
 
 @operation(

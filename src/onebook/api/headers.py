@@ -6,7 +6,7 @@ from onebook.api.problems import Problem
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-_VERSION = re.compile(r'(?:W/)?"?([0-9]{1,18})"?')
+_VERSION = re.compile(r'(?:W/)?("?)([0-9]{1,18})\1')
 
 DESCRIPTIONS = {
     "Idempotency-Key": "1 to 255 visible ASCII characters; the same key has one effect and one answer.",
@@ -32,7 +32,7 @@ def expected_version(value: str | None) -> int | None:
     found = _VERSION.fullmatch(value.strip())
     if found is None:
         raise Problem(400, "if-match-invalid", 'If-Match must name one version, for example "7"')
-    return int(found[1])
+    return int(found[2])
 
 
 def traceparent_of(value: str | None) -> str | None:

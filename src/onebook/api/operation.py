@@ -20,7 +20,7 @@ from onebook.api.answer import Answer
 from onebook.api.body import MAX_BODY_BYTES, read_body
 from onebook.api.engine import Engine
 from onebook.api.headers import traceparent_of
-from onebook.api.json_body import decode_json, request_hash, to_shape
+from onebook.api.json_body import decode_json, to_shape
 from onebook.api.metrics import REQUEST_SECONDS
 from onebook.api.problems import FieldError, Problem, failure_answer, invalid, scope_missing
 from onebook.api.roles import Scope
@@ -66,7 +66,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 class Call(Generic[B, Q]):
     """A request whose token, query and body are good."""
 
-    __slots__ = ("_principal", "body", "body_hash", "engine", "headers", "path", "query", "traceparent")
+    __slots__ = ("_principal", "body", "canonical", "engine", "headers", "path", "query", "traceparent")
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Call(Generic[B, Q]):
         headers: Mapping[str, str],
         query: Q,
         body: B,
-        body_hash: bytes,
+        canonical: bytes,
     ) -> None:
         self.engine = engine
         self._principal = principal
@@ -84,7 +84,7 @@ class Call(Generic[B, Q]):
         self.headers = headers
         self.query = query
         self.body = body
-        self.body_hash = body_hash
+        self.canonical = canonical
         self.traceparent = traceparent_of(headers.get("traceparent"))
 
     @property
@@ -153,10 +153,10 @@ async def _call(documented: Operation, repeated: frozenset[str], request: Reques
         if documented.scope not in principal.scopes:
             raise scope_missing(documented.scope)
     query = None if documented.query is None else _query(documented.query, repeated, request)
-    body, body_hash = None, b""
+    body, canonical = None, b""
     if documented.body is not None:
-        body, body_hash = await _body(documented, request)
-    return Call(engine, principal, request.path_params, request.headers, query, body, body_hash)
+        body, canonical = await _body(documented, request)
+    return Call(engine, principal, request.path_params, request.headers, query, body, canonical)
 
 
 def _query(shape: Any, repeated: frozenset[str], request: Request[Any, Any, Any]) -> Any:
@@ -182,8 +182,7 @@ async def _body(documented: Operation, request: Request[Any, Any, Any]) -> tuple
         raise Problem(
             415, "unsupported-media-type", "The body must be JSON", detail="send content-type: application/json"
         )
-    body, canonical = decode_json(raw, documented.body)
-    return body, request_hash(canonical)
+    return decode_json(raw, documented.body)
 
 
 def _raw_header(request: Request[Any, Any, Any], name: bytes) -> bytes | None:

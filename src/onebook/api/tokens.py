@@ -109,7 +109,7 @@ class Keys:
         Verified once and remembered; the deadline is looked at each time.
         """
         if authorization is None:
-            raise BadToken("send a token: Authorization: Bearer …")
+            raise BadToken("send a token, as Authorization: Bearer TOKEN")
         principal = self._remembered.get(authorization)
         if principal is None:
             principal = self._remember(authorization, self._verify(authorization))
@@ -128,7 +128,7 @@ class Keys:
     def _verify(self, authorization: bytes) -> Principal:
         scheme, _, token = authorization.partition(b" ")
         if scheme.lower() != b"bearer" or not 0 < len(token) <= MAX_TOKEN_BYTES:
-            raise BadToken("send a token: Authorization: Bearer …")
+            raise BadToken("send a token, as Authorization: Bearer TOKEN")
         try:
             header = jws.extract_compact(token.strip()).headers()
             key = self._by_id.get(str(header.get("kid")))

@@ -16,7 +16,7 @@ MAX_TTL_SECONDS = 86_400
 MAX_PAGE = 200
 MAX_EVENTS = 1000
 MAX_FOUND = 500
-MAX_NAMED_RESOURCES = 1000
+MAX_NAMED_RESOURCES = 100
 
 
 def _text(pattern: str, **bounds: Any) -> Meta:
@@ -33,7 +33,12 @@ Name = Annotated[str, _text(r"[^\x00-\x1f\x7f]+", min_length=1, max_length=200)]
 Key = Annotated[str, _text(r"[^\x00-\x1f\x7f]+", min_length=1, max_length=129, examples=["alfama/double"])]
 Time = Annotated[
     str,
-    _text(r"[^\x00-\x1f\x7f]+", min_length=1, max_length=40, examples=["2026-12-01", "2026-12-01T10:00:00+00:00"]),
+    Meta(
+        max_length=40,
+        description="A local date of the venue, or an instant with its offset, whichever the grid is made of.",
+        examples=["2026-12-01", "2026-12-01T10:00:00+00:00"],
+        extra_json_schema={"anyOf": [{"format": "date"}, {"format": "date-time"}]},
+    ),
 ]
 Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
 TtlSeconds = Annotated[int, Meta(ge=1, le=MAX_TTL_SECONDS)]

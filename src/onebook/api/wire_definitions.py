@@ -35,7 +35,7 @@ class VenueRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Name
     timezone: Annotated[str, Meta(max_length=64, examples=["Europe/Lisbon"])]
-    currency: Annotated[str, Meta(max_length=3, examples=["EUR"])]
+    currency: Annotated[str, Meta(extra_json_schema={"enum": sorted(CURRENCIES)})]
     market: Name
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from onebook.api.roles import Role
 from onebook.api.tokens import Keys
-from onebook.commands.terminal import EXIT_INVARIANT, err, json_option, out, print_json, runs
+from onebook.commands.terminal import err, json_option, out, print_json, runs
 from onebook.commands.up import show_step, stop_signal
 from onebook.config import load
 from onebook.embedded.folder import DataFolder
@@ -56,8 +56,8 @@ async def demo(headless: bool, seconds: float, seed: int, port: int, as_json: bo
                 print_json(report)
             else:
                 render_verdict(report, out)
-            if not report.ok:
-                raise SystemExit(EXIT_INVARIANT)
+            if report.exit_code:
+                raise SystemExit(report.exit_code)
             if not headless:
                 _invite(running, report)
                 await asyncio.wait({stopped, running.supervisor.failed}, return_when=asyncio.FIRST_COMPLETED)

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import re
+import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
@@ -17,6 +18,8 @@ from onebook.config import BadConfig
 from onebook.embedded.errors import EmbeddedError
 from onebook.embedded.folder import DataFolder
 from onebook.ledger.database import RefusedDatabase
+from onebook.ops.replay_desk import MarketRefused
+from onebook.ops.replay_rows import FileUnusable
 from onebook.supervisor import CannotServe
 
 EXIT_FAILURE = 1
@@ -39,7 +42,7 @@ data_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 
-_EXPECTED = (EmbeddedError, CannotServe, RefusedDatabase, BadConfig)
+_EXPECTED = (EmbeddedError, CannotServe, RefusedDatabase, BadConfig, FileUnusable, MarketRefused)
 _DATABASE_AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
@@ -63,7 +66,7 @@ def runs(command: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return uvloop.run(command(*args, **kwargs))
+            return uvloop.run(_stoppable(command(*args, **kwargs)))
         except Failed as error:
             fail(str(error), error.code)
         except _EXPECTED as error:
@@ -74,6 +77,13 @@ def runs(command: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
             raise SystemExit(EXIT_INTERRUPTED) from None
 
     return run
+
+
+async def _stoppable(command: Coroutine[Any, Any, R]) -> R:
+    """SIGTERM ends a command as Ctrl-C does: what it has started is stopped on the way out."""
+    running = asyncio.ensure_future(command)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    return await running
 
 
 def print_json(report: Any) -> None:

@@ -57,6 +57,6 @@ def stop_signal() -> "asyncio.Future[None]":
         if not stopped.done():
             stopped.set_result(None)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop)
     return stopped

@@ -5,7 +5,8 @@ is forgotten and read again. A session's times may be `SESSION_SECONDS` old, its
 number of resources, of which a million fit in about a gigabyte.
 """
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Sequence
 from time import monotonic
 from zoneinfo import ZoneInfo
 
@@ -13,12 +14,14 @@ import asyncpg
 import msgspec
 
 from onebook.ledger.failures import UnknownName
+from onebook.model.booking import Item
 from onebook.model.hours import OpeningHours
 from onebook.model.resource import Kind, Resource, Session, Unit, Venue
 from onebook.sql import statements
 
 SQL = statements("onebook.ledger")
 SESSION_SECONDS = 2.0
+READ_SECONDS = 3.0
 
 
 class Catalog:
@@ -71,12 +74,20 @@ class Catalog:
         """Those of the keys that have not been seen."""
         return [key for key in keys if key not in self._resources]
 
-    def missing_sessions(self, names: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    def missing_sessions(self, names: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         """Those of the (venue, code) pairs that have not been seen."""
+        if not names:
+            return []
         if monotonic() > self._sessions_until:
             self._sessions.clear()
             self._sessions_until = monotonic() + SESSION_SECONDS
         return [name for name in names if name not in self._sessions]
+
+    def learn_sessions(self, items: Iterable[Item]) -> None:
+        """Take the names of sessions from items that another process has resolved."""
+        for item in items:
+            if item.session is not None:
+                self.session_codes[item.cells[0]] = item.session
 
     def forget_all(self) -> None:
         """Have everything read again when it is next asked for."""
@@ -85,7 +96,11 @@ class Catalog:
         self._sessions.clear()
 
     async def read_resources(self, keys: Iterable[str]) -> None:
-        """See the resources of these keys; unknown ones stay unseen."""
+        """See the resources of these keys; unknown ones stay unseen. Raises TimeoutError."""
+        async with asyncio.timeout(READ_SECONDS):
+            await self._read_resources(keys)
+
+    async def _read_resources(self, keys: Iterable[str]) -> None:
         names = [key.partition("/")[::2] for key in keys]
         await self._read_venues({venue for venue, _ in names} - self._venues.keys())
         rows = await self._pool.fetch(SQL["resources"], [v for v, _ in names], [c for _, c in names])
@@ -94,7 +109,11 @@ class Catalog:
             self._resources[resource.key] = resource
 
     async def read_sessions(self, names: Iterable[tuple[str, str]]) -> None:
-        """See the sessions of these (venue, code) pairs; unknown ones stay unseen."""
+        """See the sessions of these (venue, code) pairs; unknown ones stay unseen. Raises TimeoutError."""
+        async with asyncio.timeout(READ_SECONDS):
+            await self._read_sessions(names)
+
+    async def _read_sessions(self, names: Iterable[tuple[str, str]]) -> None:
         pairs = list(names)
         rows = await self._pool.fetch(SQL["sessions"], [v for v, _ in pairs], [c for _, c in pairs])
         for row in rows:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from onebook.ledger.catalog import Catalog
 from onebook.ledger.failures import BrokenInvariant, LedgerUnavailable, Overloaded, StaleDefinition
-from onebook.ledger.metrics import BATCH_COMMANDS, BATCH_SECONDS, BATCHES_AGAIN
+from onebook.ledger.metrics import BATCH_COMMANDS, BATCH_SECONDS, BATCHES_AGAIN, count_outcome
 from onebook.ledger.page import Settled, settle
 from onebook.ledger.resolve import resolve_again, without_turnaround
 from onebook.model.commands import BASKETS, AmendBooking, ChangeInventory, Command, PlaceBlock, PlaceHold
@@ -87,11 +87,11 @@ class Committer:
         """Commands in the queue."""
         return len(self._queue)
 
-    async def submit(self, command: Command) -> Settled:
-        """Have a command decided; returns once its effect is durable, or there is none.
+    def submit(self, command: Command) -> "asyncio.Future[Settled]":
+        """Have a command decided; the future is done once its effect is durable, or there is none.
 
-        Raises LedgerUnavailable when the database does not answer in time (the outcome is then unknown and the
-        command may be sent again) and Overloaded when the queue is full.
+        It raises LedgerUnavailable when the database does not answer in time (the outcome is then unknown and the
+        command may be sent again). Raises Overloaded at once when the queue is full.
         """
         if self._stopping or len(self._queue) >= self._max_waiting:
             raise Overloaded("the ledger has more commands waiting than it takes on")
@@ -99,7 +99,7 @@ class Committer:
         waiting = _Waiting(command, loop.create_future(), loop.time() + self._command_timeout_seconds)
         self._queue.append(waiting)
         self._wake.set()
-        return await waiting.answer
+        return waiting.answer
 
     async def run(self) -> None:
         """Settle batch after batch until `stop`, then what is still in the queue."""
@@ -168,6 +168,7 @@ class Committer:
             finally:
                 await self._pool.release(connection)
         for waiting, outcome in zip(batch, settled, strict=True):
+            count_outcome(waiting.command, outcome.verdict)
             if not waiting.answer.done():
                 waiting.answer.set_result(outcome)
         BATCH_COMMANDS.observe(len(batch))

@@ -87,6 +87,8 @@ async def migrate(url: str) -> list[str]:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
             applied = await _apply(connection)
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
             await _keep_log_ascending(connection)
         return applied
     finally:
@@ -117,7 +119,11 @@ async def _apply(connection: asyncpg.Connection) -> list[str]:
 
 
 async def _keep_log_ascending(connection: asyncpg.Connection) -> None:
-    """After a restore from a dump transactions count from the start again: shift them beyond the log's end."""
+    """After a restore from a dump transactions count from the start again: shift them beyond the log's end.
+
+    In a transaction that has written nothing before: its number is then taken after the log's end was read, so that on a
+    database where others are writing it is beyond the end already and nothing is shifted under them.
+    """
     await connection.execute(
         "UPDATE log_shift SET shift = shift + last.txn - log_txn() + 1"
         " FROM (SELECT max(txn) AS txn FROM log) AS last WHERE last.txn >= log_txn()"

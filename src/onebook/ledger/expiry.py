@@ -23,6 +23,8 @@ from onebook.model.commands import ExpireHold
 from onebook.model.decision import Decision
 
 SWEEP_LIMIT = 500
+# After so long without a word the claim of a frozen process ends: a hold's deadline and 5 s are promised.
+CLAIM_SECONDS = 3
 
 log = structlog.get_logger()
 
@@ -40,7 +42,7 @@ class Sweeper:
     async def run_once(self) -> int:
         """One round; returns how many holds it ended. 0 when none is due or another process is sweeping."""
         async with self._pool.acquire(timeout=2) as connection, connection.transaction():
-            await connection.execute("SET LOCAL idle_in_transaction_session_timeout = '5s'")
+            await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{CLAIM_SECONDS}s'")
             if not await connection.fetchval(SQL["claim_sweep"]):
                 return 0
             due = [BookingId(row["id"]) for row in await connection.fetch(SQL["due_holds"], SWEEP_LIMIT)]

@@ -4,29 +4,39 @@ Each method resolves names and periods to a command and has it settled by the co
 Raised by all: UnknownName, Unprocessable (see resolve.py) and LedgerUnavailable. Refusals are returned, not raised.
 """
 
+import asyncio
 from collections.abc import Sequence
-from functools import cache
-
-from prometheus_client import Counter
+from typing import NamedTuple
 
 from onebook.ledger.catalog import Catalog
 from onebook.ledger.committer import Committer
 from onebook.ledger.identity import new_id
-from onebook.ledger.metrics import COMMANDS
 from onebook.ledger.page import Settled
-from onebook.ledger.resolve import Cells, resolve, resolve_changes, without_turnaround
+from onebook.ledger.resolve import Cells, resolve, resolve_changes, resolve_known, without_turnaround
 from onebook.model.booking import BookingId
 from onebook.model.commands import (
     AmendBooking,
     BookingMove,
     ChangeInventory,
-    Command,
     LiftBlock,
+    Line,
     PlaceBlock,
     PlaceHold,
     Wanted,
 )
-from onebook.model.decision import Decision, Unchanged
+
+
+class Placing(NamedTuple):
+    """What goes with the items of a booking to be placed."""
+
+    channel: str
+    idempotency_key: str
+    request_hash: bytes
+    ttl_seconds: int
+    confirm: bool = False
+    reference: str | None = None
+    customer: str | None = None
+    traceparent: str | None = None
 
 
 class Ledger:
@@ -36,38 +46,33 @@ class Ledger:
         self._catalog = catalog
         self._committer = committer
 
-    async def place(
-        self,
-        wanted: Sequence[Wanted],
-        *,
-        channel: str,
-        idempotency_key: str,
-        request_hash: bytes,
-        ttl_seconds: int,
-        confirm: bool = False,
-        reference: str | None = None,
-        customer: str | None = None,
-        traceparent: str | None = None,
-    ) -> Settled:
+    async def place(self, wanted: Sequence[Wanted], request: Placing) -> Settled:
         """Hold, or with `confirm` book, all items or none. The verdict is a Decision, Unchanged(replayed) or a Refusal."""
-        lines = await resolve(wanted, self._catalog)
+        return await self._place(await resolve(wanted, self._catalog), request)
+
+    def place_known(self, wanted: Sequence[Wanted], request: Placing) -> "asyncio.Future[Settled] | None":
+        """The same without a task to wait in; None when a name has to be looked up first, and nothing is done yet."""
+        lines = resolve_known(wanted, self._catalog)
+        return None if lines is None else self._place(lines, request)
+
+    def _place(self, lines: tuple[Line, ...], request: Placing) -> "asyncio.Future[Settled]":
         command = PlaceHold(
             id=BookingId(new_id()),
-            channel=channel,
-            idempotency_key=idempotency_key,
-            request_hash=request_hash,
+            channel=request.channel,
+            idempotency_key=request.idempotency_key,
+            request_hash=request.request_hash,
             lines=lines,
-            ttl_seconds=ttl_seconds,
-            confirm=confirm,
-            reference=reference,
-            customer=customer,
-            traceparent=traceparent,
+            ttl_seconds=request.ttl_seconds,
+            confirm=request.confirm,
+            reference=request.reference,
+            customer=request.customer,
+            traceparent=request.traceparent,
         )
-        return await self._settle(command)
+        return self._committer.submit(command)
 
     async def move(self, move: BookingMove) -> Settled:
         """Extend, confirm, release or cancel."""
-        return await self._settle(move)
+        return await self._committer.submit(move)
 
     async def amend(
         self,
@@ -79,7 +84,9 @@ class Ledger:
     ) -> Settled:
         """Give a living booking other items, in one step."""
         lines = await resolve(wanted, self._catalog)
-        return await self._settle(AmendBooking(booking=booking, channel=channel, lines=lines, traceparent=traceparent))
+        return await self._committer.submit(
+            AmendBooking(booking=booking, channel=channel, lines=lines, traceparent=traceparent)
+        )
 
     async def change_inventory(
         self,
@@ -91,7 +98,7 @@ class Ledger:
     ) -> Settled:
         """Set capacity and restrictions; `Settled.version` is the resource's new version."""
         found = await self._catalog.find_resource(resource)
-        return await self._settle(
+        return await self._committer.submit(
             ChangeInventory(
                 resource=found,
                 changes=await resolve_changes(changes, found, self._catalog),
@@ -105,26 +112,10 @@ class Ledger:
     ) -> Settled:
         """Take units out of sale until the block is lifted."""
         lines = without_turnaround(await resolve(wanted, self._catalog))
-        return await self._settle(PlaceBlock(id=new_id(), lines=lines, reason=reason, traceparent=traceparent))
+        return await self._committer.submit(
+            PlaceBlock(id=new_id(), lines=lines, reason=reason, traceparent=traceparent)
+        )
 
     async def lift_block(self, block: str, *, venue: str, traceparent: str | None = None) -> Settled:
         """Put a block's units back on sale."""
-        return await self._settle(LiftBlock(block=block, venue=venue, traceparent=traceparent))
-
-    async def _settle(self, command: Command) -> Settled:
-        settled = await self._committer.submit(command)
-        verdict = settled.verdict
-        if isinstance(verdict, Decision):
-            outcome = "done"
-        elif isinstance(verdict, Unchanged):
-            outcome = "replayed" if verdict.replayed else "unchanged"
-        else:
-            outcome = verdict.code
-        _counter(type(command).__name__, outcome).inc()
-        return settled
-
-
-@cache
-def _counter(command: str, outcome: str) -> Counter:
-    """The counter of a command and what came of it; looking one up by its labels costs more than counting."""
-    return COMMANDS.labels(command, outcome)
+        return await self._committer.submit(LiftBlock(block=block, venue=venue, traceparent=traceparent))

@@ -1,6 +1,12 @@
 """What the write side tells Prometheus."""
 
+from functools import cache
+
 from prometheus_client import Counter, Histogram
+
+from onebook.model.commands import Command
+from onebook.model.decide import Verdict
+from onebook.model.decision import Decision, Unchanged
 
 BATCH_COMMANDS = Histogram(
     "onebook_ledger_batch_commands",
@@ -15,3 +21,20 @@ BATCH_SECONDS = Histogram(
 BATCHES_AGAIN = Counter("onebook_ledger_batches_again_total", "Attempts at a batch that had to be repeated.")
 COMMANDS = Counter("onebook_commands_total", "Commands settled, by what came of them.", ["command", "outcome"])
 HOLDS_EXPIRED = Counter("onebook_holds_expired_total", "Holds ended by the sweeper.")
+
+
+def count_outcome(command: Command, verdict: Verdict) -> None:
+    """Count a settled command."""
+    if isinstance(verdict, Decision):
+        outcome = "done"
+    elif isinstance(verdict, Unchanged):
+        outcome = "replayed" if verdict.replayed else "unchanged"
+    else:
+        outcome = verdict.code
+    _counter(type(command).__name__, outcome).inc()
+
+
+@cache
+def _counter(command: str, outcome: str) -> Counter:
+    """The counter of a command and what came of it; finding it by its labels costs more than counting."""
+    return COMMANDS.labels(command, outcome)

@@ -51,6 +51,7 @@ async def settle(connection: Connection, commands: Sequence[Command], catalog: C
     resolve and settle again), BrokenInvariant when the database disagrees, and asyncpg's errors.
     """
     known = await _known_before(connection, commands)
+    catalog.learn_sessions(_items(known))
     resources = await _resources(commands, known, catalog)
     async with connection.transaction():
         book, now = await _open(connection, commands, resources, known, catalog)
@@ -105,11 +106,11 @@ async def _read_blocks(connection: Connection, ids: Sequence[str], book: Book) -
 async def _resources(commands: Sequence[Command], known: Book, catalog: Catalog) -> dict[str, Resource]:
     """Every resource that the commands touch, with the definition they were resolved with."""
     found: dict[str, Resource] = {}
-    for command in commands:
-        if isinstance(command, ChangeInventory):
-            found[command.resource.key] = command.resource
-        for line in _lines(command):
-            found[line.resource.key] = line.resource
+    for resource in chain.from_iterable(map(_resolved_with, commands)):
+        # One lock and one revision are compared for all of them: a command from before a change of the definition
+        # must not pass on the revision of one from after it.
+        if found.setdefault(resource.key, resource).revision != resource.revision:
+            raise StaleDefinition(resource.key)
     of_items = {item.resource for item in _items(known)} - found.keys()
     if of_items:
         await catalog.read_resources(catalog.missing_resources(of_items))
@@ -197,6 +198,12 @@ def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             merged.append((first, end))
     return merged
+
+
+def _resolved_with(command: Command) -> Iterable[Resource]:
+    if isinstance(command, ChangeInventory):
+        return (command.resource,)
+    return (line.resource for line in _lines(command))
 
 
 def _lines(command: Command) -> tuple[Line, ...]:

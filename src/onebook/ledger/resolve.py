@@ -26,10 +26,24 @@ async def resolve(wanted: Sequence[Wanted], catalog: Catalog) -> tuple[Line, ...
     """
     if missing := catalog.missing_resources(item.resource for item in wanted):
         await catalog.read_resources(missing)
-    sessions = [(item.resource.partition("/")[0], item.session) for item in wanted if item.session is not None]
-    if sessions and (missing_sessions := catalog.missing_sessions(sessions)):
+    if missing_sessions := catalog.missing_sessions(_sessions(wanted)):
         await catalog.read_sessions(missing_sessions)
-    lines = tuple(_line(item, index, catalog) for index, item in enumerate(wanted))
+    return _lines(wanted, catalog)
+
+
+def resolve_known(wanted: Sequence[Wanted], catalog: Catalog) -> tuple[Line, ...] | None:
+    """The same from what this process has seen, without waiting; None if there is a name that it has not."""
+    if catalog.missing_resources(item.resource for item in wanted) or catalog.missing_sessions(_sessions(wanted)):
+        return None
+    return _lines(wanted, catalog)
+
+
+def _sessions(wanted: Sequence[Wanted]) -> list[tuple[str, str]]:
+    return [(item.resource.partition("/")[0], item.session) for item in wanted if item.session is not None]
+
+
+def _lines(wanted: Sequence[Wanted], catalog: Catalog) -> tuple[Line, ...]:
+    lines = tuple([_line(item, index, catalog) for index, item in enumerate(wanted)])
     if len(lines) > 1:
         _refuse_excess(lines)
     return lines
