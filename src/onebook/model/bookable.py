@@ -48,7 +48,7 @@ def shortage(line: Line, shelf: Shelf, totals: Totals | None) -> Unavailable | N
     key, first, end = resource.key, *line.occupied
     default_free = resource.capacity + resource.overbooking
     stored = shelf.cells.get
-    lowest = default_free
+    lowest = line.quantity  # where anything is short, less than that is left
     short: list[int] = []
     for number in range(first, end):
         cell = stored(number)

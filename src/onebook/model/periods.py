@@ -34,7 +34,7 @@ def night_label(number: int) -> str:
 
 def epoch_minute(text: str) -> int:
     """Minutes since the UTC epoch of an RFC 3339 instant with its offset. Raises BadTime."""
-    if len(text) < 16 or text[10] not in "Tt ":
+    if len(text) < 16 or text[4] != "-" or text[7] != "-" or text[10] not in "Tt ":
         raise BadTime("write an instant as RFC 3339, for example 2026-12-01T10:00:00+00:00")
     try:
         instant = datetime.fromisoformat(text)
