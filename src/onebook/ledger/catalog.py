@@ -1,13 +1,14 @@
 """Names to definitions, remembered. Venues, resources and sessions are never deleted, so what is found stays found.
 
 A definition may be older than the database's: the page compares its revision under the lock, and what is older
-is forgotten and read again. A session's times may be `SESSION_SECONDS` old, its cell never changes. Bounded by the
+is read again. A session's times may be `SESSION_SECONDS` old, its cell never changes. Bounded by the
 number of resources, of which a million fit in about a gigabyte.
 """
 
 import asyncio
 from collections.abc import Iterable, Sequence
 from time import monotonic
+from typing import Generic, TypeVar
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -19,9 +20,60 @@ from onebook.model.hours import OpeningHours
 from onebook.model.resource import Kind, Resource, Session, Unit, Venue
 from onebook.sql import statements
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 SQL = statements("onebook.ledger")
 SESSION_SECONDS = 2.0
 READ_SECONDS = 3.0
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _Seen(Generic[K, V]):
+    """Definitions by name. What is forgotten is read again when it is next asked for, and stays findable until then:
+    a task may stand between having read a name and using it, and must not find it gone."""
+
+    __slots__ = ("_values", "fresh")
+
+    def __init__(self) -> None:
+        self._values: dict[K, V] = {}
+        self.fresh: set[K] = set()
+
+    def __getitem__(self, name: K) -> V:
+        return self._values[name]
+
+    def __setitem__(self, name: K, value: V) -> None:
+        self._values[name] = value
+        self.fresh.add(name)
+
+    def forget_all(self) -> None:
+        self.fresh.clear()
+
+
+class Seen(Generic[K, V]):
+    """What has been read, by name. Growing old takes nothing away: whoever is using a value goes on with it."""
+
+    def __init__(self) -> None:
+        self._values: dict[K, V] = {}
+        self._old: set[K] = set()
+
+    def __getitem__(self, name: K) -> V:
+        return self._values[name]
+
+    def __setitem__(self, name: K, value: V) -> None:
+        self._values[name] = value
+        self._old.discard(name)
+
+    def missing(self, names: Iterable[K]) -> list[K]:
+        """Those of the names that have to be read: not seen yet, or grown old."""
+        return [name for name in names if name not in self._values or name in self._old]
+
+    def grow_old(self) -> None:
+        """Have every name read again when it is next asked for."""
+        self._old.update(self._values)
 
 
 class Catalog:
@@ -29,9 +81,9 @@ class Catalog:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
-        self._venues: dict[str, Venue] = {}
-        self._resources: dict[str, Resource] = {}
-        self._sessions: dict[tuple[str, str], Session] = {}
+        self._venues: Seen[str, Venue] = Seen()
+        self._resources: Seen[str, Resource] = Seen()
+        self._sessions: Seen[tuple[str, str], Session] = Seen()
         self._sessions_until = 0.0
         self.session_codes: dict[int, str] = {}
 
@@ -45,8 +97,7 @@ class Catalog:
 
     async def venue(self, code: str) -> Venue:
         """A venue by its code. Raises UnknownName."""
-        if code not in self._venues:
-            await self._read_venues([code])
+        await self._read_venues([code])
         try:
             return self._venues[code]
         except KeyError:
@@ -54,8 +105,7 @@ class Catalog:
 
     async def find_session(self, venue: str, code: str, pointer: str | None = None) -> Session:
         """A session by its venue and code. Raises UnknownName."""
-        if self.missing_sessions([(venue, code)]):
-            await self.read_sessions([(venue, code)])
+        await self.read_sessions([(venue, code)])
         try:
             return self._sessions[venue, code]
         except KeyError:
@@ -63,25 +113,22 @@ class Catalog:
 
     async def find_resource(self, key: str) -> Resource:
         """A resource by "venue/code". Raises UnknownName."""
-        if key not in self._resources:
-            await self.read_resources([key])
+        await self.read_resources([key])
         try:
             return self._resources[key]
         except KeyError:
             raise UnknownName("resource", key) from None
 
     def missing_resources(self, keys: Iterable[str]) -> list[str]:
-        """Those of the keys that have not been seen."""
-        return [key for key in keys if key not in self._resources]
+        """Those of the keys that have to be read."""
+        return self._resources.missing(keys)
 
     def missing_sessions(self, names: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Those of the (venue, code) pairs that have not been seen."""
-        if not names:
-            return []
-        if monotonic() > self._sessions_until:
-            self._sessions.clear()
+        """Those of the (venue, code) pairs that have to be read."""
+        if names and monotonic() > self._sessions_until:
+            self._sessions.grow_old()
             self._sessions_until = monotonic() + SESSION_SECONDS
-        return [name for name in names if name not in self._sessions]
+        return self._sessions.missing(names)
 
     def learn_sessions(self, items: Iterable[Item]) -> None:
         """Take the names of sessions from items that another process has resolved."""
@@ -89,42 +136,42 @@ class Catalog:
             if item.session is not None:
                 self.session_codes[item.cells[0]] = item.session
 
-    def forget_all(self) -> None:
+    def grow_old(self) -> None:
         """Have everything read again when it is next asked for."""
-        self._venues.clear()
-        self._resources.clear()
-        self._sessions.clear()
+        self._venues.grow_old()
+        self._resources.grow_old()
+        self._sessions.grow_old()
 
     async def read_resources(self, keys: Iterable[str]) -> None:
-        """See the resources of these keys; unknown ones stay unseen. Raises TimeoutError."""
-        async with asyncio.timeout(READ_SECONDS):
-            await self._read_resources(keys)
+        """See these resources, where they have to be read; unknown ones stay unseen. Raises TimeoutError."""
+        if missing := self._resources.missing(keys):
+            async with asyncio.timeout(READ_SECONDS):
+                await self._read_resources(missing)
 
-    async def _read_resources(self, keys: Iterable[str]) -> None:
+    async def _read_resources(self, keys: Sequence[str]) -> None:
         names = [key.partition("/")[::2] for key in keys]
-        await self._read_venues({venue for venue, _ in names} - self._venues.keys())
+        await self._read_venues({venue for venue, _ in names})
         rows = await self._pool.fetch(SQL["resources"], [v for v, _ in names], [c for _, c in names])
         for row in rows:
             resource = resource_of(row, self._venues[row["venue"]])
             self._resources[resource.key] = resource
 
-    async def read_sessions(self, names: Iterable[tuple[str, str]]) -> None:
-        """See the sessions of these (venue, code) pairs; unknown ones stay unseen. Raises TimeoutError."""
-        async with asyncio.timeout(READ_SECONDS):
-            await self._read_sessions(names)
+    async def read_sessions(self, names: Sequence[tuple[str, str]]) -> None:
+        """See these (venue, code) pairs, where they have to be read; unknown ones stay unseen. Raises TimeoutError."""
+        if missing := self.missing_sessions(names):
+            async with asyncio.timeout(READ_SECONDS):
+                await self._read_sessions(missing)
 
-    async def _read_sessions(self, names: Iterable[tuple[str, str]]) -> None:
-        pairs = list(names)
-        rows = await self._pool.fetch(SQL["sessions"], [v for v, _ in pairs], [c for _, c in pairs])
+    async def _read_sessions(self, names: Sequence[tuple[str, str]]) -> None:
+        rows = await self._pool.fetch(SQL["sessions"], [venue for venue, _ in names], [code for _, code in names])
         for row in rows:
             zone = (await self.venue(row["venue"])).zone
             self._sessions[row["venue"], row["code"]] = session_of(row, zone)
             self.session_codes[row["id"]] = row["code"]
 
     async def _read_venues(self, codes: Iterable[str]) -> None:
-        wanted = list(codes)
-        if wanted:
-            for row in await self._pool.fetch(SQL["venues"], wanted):
+        if missing := self._venues.missing(codes):
+            for row in await self._pool.fetch(SQL["venues"], missing):
                 self._venues[row["code"]] = venue_of(row)
 
 
