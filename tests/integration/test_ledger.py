@@ -2,6 +2,7 @@
 
 from tests.conftest import Bench
 
+from onebook.ledger.ledger import Placing
 from onebook.model.booking import Status
 from onebook.model.commands import ConfirmBooking, Wanted
 from onebook.model.decision import Decision, Unchanged
@@ -13,7 +14,8 @@ STAY = Wanted(resource="alfama/double", starts="2026-12-01", ends="2026-12-04")
 async def place(bench: Bench, key: str, *wanted: Wanted) -> object:
     """The verdict on a hold."""
     settled = await bench.ledger.place(
-        wanted or (STAY,), channel="web", idempotency_key=key, request_hash=b"0" * 16, ttl_seconds=60
+        wanted or (STAY,),
+        Placing(channel="web", idempotency_key=key, request_hash=b"0" * 16, ttl_seconds=60),
     )
     return settled.verdict
 

@@ -9,6 +9,7 @@ from tests.conftest import Bench
 
 from onebook.ledger.definitions import ResourceDefinition
 from onebook.ledger.expiry import Sweeper
+from onebook.ledger.ledger import Placing
 from onebook.ledger.resolve import Cells
 from onebook.model.booking import BookingId
 from onebook.model.commands import (
@@ -70,11 +71,13 @@ class Client:
     async def _place(self, number: int) -> None:
         settled = await self._bench.ledger.place(
             self._basket(),
-            channel=self._name,
-            idempotency_key=str(number),
-            request_hash=bytes(16),
-            ttl_seconds=self._random.choice([0, 600]),
-            confirm=self._random.random() < 0.3,
+            Placing(
+                channel=self._name,
+                idempotency_key=str(number),
+                request_hash=bytes(16),
+                ttl_seconds=self._random.choice([0, 600]),
+                confirm=self._random.random() < 0.3,
+            ),
         )
         if isinstance(settled.verdict, Decision) and settled.verdict.booking is not None:
             self._bookings.append(settled.verdict.booking.id)
