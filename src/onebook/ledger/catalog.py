@@ -20,9 +20,6 @@ from onebook.model.hours import OpeningHours
 from onebook.model.resource import Kind, Resource, Session, Unit, Venue
 from onebook.sql import statements
 
-K = TypeVar("K")
-V = TypeVar("V")
-
 SQL = statements("onebook.ledger")
 SESSION_SECONDS = 2.0
 READ_SECONDS = 3.0
@@ -30,27 +27,6 @@ READ_SECONDS = 3.0
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-class _Seen(Generic[K, V]):
-    """Definitions by name. What is forgotten is read again when it is next asked for, and stays findable until then:
-    a task may stand between having read a name and using it, and must not find it gone."""
-
-    __slots__ = ("_values", "fresh")
-
-    def __init__(self) -> None:
-        self._values: dict[K, V] = {}
-        self.fresh: set[K] = set()
-
-    def __getitem__(self, name: K) -> V:
-        return self._values[name]
-
-    def __setitem__(self, name: K, value: V) -> None:
-        self._values[name] = value
-        self.fresh.add(name)
-
-    def forget_all(self) -> None:
-        self.fresh.clear()
 
 
 class Seen(Generic[K, V]):

@@ -190,7 +190,7 @@ class Committer:
     async def _resolved_again(self, batch: list[_Waiting]) -> list[_Waiting]:
         """The same commands on today's definitions; one that means nothing any more is answered with that."""
         kept: list[_Waiting] = []
-        self._catalog.forget_all()
+        self._catalog.grow_old()
         for waiting in batch:
             try:
                 waiting.command = await _resolved(waiting.command, self._catalog)

@@ -56,6 +56,7 @@ class Definitions:
     async def put_venue(self, code: str, name: str, timezone: str, currency: str, market: str) -> bool | Refusal:
         """Whether the venue is new. Its time zone and currency are fixed once it has resources or sessions."""
         async with self._pool.acquire(timeout=2) as connection, connection.transaction():
+            await connection.execute(SQL["lock_venue"], code)
             row = await connection.fetchrow(SQL["put_venue"], code, name, timezone, currency, market)
             if row is None:
                 return InUse(what=f"venue {code}", field="timezone or currency")
@@ -69,7 +70,7 @@ class Definitions:
                     "market": market,
                 }
                 await self._append(connection, "venue.defined", f"venues/{code}", code, facts)
-        self._catalog.forget_all()
+        self._catalog.grow_old()
         return bool(row["created"])
 
     async def put_session(self, venue: str, code: str, starts: datetime, ends: datetime) -> bool:
@@ -78,6 +79,7 @@ class Definitions:
             raise Unprocessable("reversed-period", "`to` must come after `from`", "/to")
         found = await self._catalog.venue(venue)
         async with self._pool.acquire(timeout=2) as connection, connection.transaction():
+            await connection.execute(SQL["lock_venue"], venue)
             row = await connection.fetchrow(SQL["put_session"], found.id, code, starts, ends)
             if row is not None:
                 facts = {"id": row["id"], "session": code, "venue": venue, "from": starts, "to": ends}
@@ -100,7 +102,7 @@ class Definitions:
                         await self._append(connection, "resource.defined", subject, venue, put.facts)
             except (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError):
                 continue  # somebody else put one of these codes at the same time: it exists now
-            self._catalog.forget_all()
+            self._catalog.grow_old()
             return outcome
         raise LedgerUnavailable("others keep putting the same resources; send it again")
 

@@ -29,7 +29,10 @@ def numbers_or_null(values: Sequence[int | None]) -> str:
 
 
 def texts(values: Sequence[str]) -> str:
-    """Texts for `string_to_array($n, SEPARATOR, NULL)`. Raises BrokenInvariant for one that would be taken apart wrongly."""
+    """Texts for `string_to_array($n, SEPARATOR, NULL)`. Raises BrokenInvariant for one that would be taken apart wrongly.
+
+    A single empty text would be no text at all: the wire refuses empty ones.
+    """
     joined = SEPARATOR.join(values)
     if joined.count(SEPARATOR) != max(len(values) - 1, 0) or (values and not joined):
         raise BrokenInvariant("a text contains the separator of the batch")

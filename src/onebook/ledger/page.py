@@ -113,7 +113,7 @@ async def _resources(commands: Sequence[Command], known: Book, catalog: Catalog)
             raise StaleDefinition(resource.key)
     of_items = {item.resource for item in _items(known)} - found.keys()
     if of_items:
-        await catalog.read_resources(catalog.missing_resources(of_items))
+        await catalog.read_resources(of_items)
         found.update((key, catalog.resource(key)) for key in of_items)
     return found
 

@@ -134,6 +134,10 @@ JOIN session ON session.venue_id = venue.id AND session.code = asked.code;
 -- One entry of the log, outside a batch.
 INSERT INTO log (txn, time, type, subject, venues, data) VALUES (log_txn(), clock_timestamp(), $1, $2, $3, $4);
 
+-- name: lock_venue
+-- One definition of a venue or its sessions at a time, before anything is written, so that the log tells them in order.
+SELECT pg_advisory_xact_lock(79113, hashtext($1));
+
 -- name: put_venue
 -- A venue, whole. No row when its time zone or currency would change under resources or sessions.
 WITH before AS (

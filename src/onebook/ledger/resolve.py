@@ -24,10 +24,8 @@ async def resolve(wanted: Sequence[Wanted], catalog: Catalog) -> tuple[Line, ...
 
     Asks the database only for names that this process has not seen.
     """
-    if missing := catalog.missing_resources(item.resource for item in wanted):
-        await catalog.read_resources(missing)
-    if missing_sessions := catalog.missing_sessions(_sessions(wanted)):
-        await catalog.read_sessions(missing_sessions)
+    await catalog.read_resources(item.resource for item in wanted)
+    await catalog.read_sessions(_sessions(wanted))
     return _lines(wanted, catalog)
 
 
