@@ -5,9 +5,13 @@ import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
+
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0, le=3600)]
 
 
 class BadConfig(Exception):
@@ -18,31 +22,31 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where and with how many processes requests are answered."""
 
     host: str
-    port: int
-    workers: int
-    graceful_seconds: float
+    port: Annotated[int, Meta(ge=0, le=65535)]
+    workers: Annotated[int, Meta(ge=1, le=64)]
+    graceful_seconds: Seconds
 
 
 class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which PostgreSQL; an empty url means the embedded one."""
 
     url: str
-    reader_connections: int
+    reader_connections: Count
 
 
 class LedgerLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds of the write side."""
 
-    max_batch: int
-    max_waiting: int
-    command_timeout_seconds: float
-    sweep_interval_seconds: float
+    max_batch: Count
+    max_waiting: Count
+    command_timeout_seconds: Annotated[float, Meta(gt=0, le=4.5)]
+    sweep_interval_seconds: Annotated[float, Meta(gt=0, le=1)]
 
 
 class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Tokens."""
 
-    max_ttl: str
+    max_ttl: Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5}[smhd]\Z")]
 
 
 class Logging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import msgspec
 import structlog
@@ -54,6 +55,7 @@ async def serving(
 
     Raises EmbeddedError, CannotServe, and the database's own errors, with everything stopped again.
     """
+    folder.claim()  # before the block: who is refused must not tidy up the holder's files
     supervisor = Supervisor(settings, folder, step)
     try:
         yield await supervisor.start()
@@ -74,6 +76,7 @@ class Supervisor:
         self._restarts: deque[float] = deque(maxlen=MAX_RESTARTS)
         self._reserved: socket.socket | None = None
         self._job = ""
+        self._status: dict[str, Any] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -87,8 +90,7 @@ class Supervisor:
         return None if self._postgres is None else self._postgres.pid
 
     async def start(self) -> Running:
-        """Start everything, in order."""
-        self._folder.claim()
+        """Start everything, in order, in a folder that this process has claimed."""
         self._reserved = _reserve(self._settings.server.host, self._settings.server.port)
         host, port = self._settings.server.host, self._reserved.getsockname()[1]
         with self._timed("keys"):
@@ -105,7 +107,8 @@ class Supervisor:
         if self._postgres is not None:
             self._watchers.append(asyncio.create_task(self._keep_postgres(self._postgres)))
         base_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        self._write_status(base_url, url)
+        self._status = {"pid": os.getpid(), "url": base_url, "database": url}
+        self._write_status()
         return Running(base_url=base_url, database_url=url, folder=self._folder, supervisor=self)
 
     async def stop(self) -> None:
@@ -137,6 +140,9 @@ class Supervisor:
                 line = await worker.stdout.readline() if worker.stdout is not None else b""
         except TimeoutError:
             line = b""
+        except asyncio.CancelledError:  # stopped meanwhile, and nobody else knows of this worker yet
+            worker.kill()
+            raise
         if line.decode().strip() != READY:
             await self._end(worker)
             raise CannotServe("a worker did not start; what it wrote above says why")
@@ -164,6 +170,8 @@ class Supervisor:
                 self._workers[index] = await self._spawn()
             except CannotServe as error:
                 log.error("worker_did_not_start", reason=str(error))
+            else:
+                self._write_status()
 
     async def _keep_postgres(self, postgres: EmbeddedPostgres) -> None:
         while True:
@@ -189,10 +197,9 @@ class Supervisor:
         if not self.failed.done():
             self.failed.set_exception(error)
 
-    def _write_status(self, base_url: str, database_url: str) -> None:
-        status = {"pid": os.getpid(), "url": base_url, "database": database_url, "workers": self.worker_pids}
+    def _write_status(self) -> None:
         written = self._folder.status_file.with_suffix(".new")
-        written.write_bytes(msgspec.json.encode(status))
+        written.write_bytes(msgspec.json.encode({**self._status, "workers": self.worker_pids}))
         written.replace(self._folder.status_file)
 
     def _timed(self, name: str) -> "_Timed":
