@@ -42,6 +42,7 @@ _AWAY = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the driver's word for a connection that broke while it was handed out
     TimeoutError,
 )
 
@@ -161,8 +162,8 @@ class Committer:
             connection = await self._pool.acquire()
             try:
                 settled = await settle(connection, [waiting.command for waiting in batch], self._catalog)
-            except asyncio.CancelledError:
-                # Out of time in the middle of a conversation: a half-read connection must not be used again.
+            except (asyncio.CancelledError, asyncpg.InternalClientError):
+                # In the middle of a conversation: a half-read connection must not be used again.
                 connection.terminate()
                 raise
             finally:
