@@ -146,7 +146,7 @@ class Committer:
                 log.warning("batch_again", reason=repr(error), attempt=attempt)
             except _AWAY as error:
                 log.warning("database_away", reason=repr(error), attempt=attempt)
-                await asyncio.sleep(RECONNECT_SECONDS * 2**attempt)
+                await asyncio.sleep(min(RECONNECT_SECONDS * 2**attempt, self._seconds_left(batch)))
             except Exception as error:
                 log.exception("batch_failed", commands=len(batch))
                 await self._isolate(batch, error)
@@ -157,8 +157,7 @@ class Committer:
     async def _attempt(self, batch: Sequence[_Waiting]) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        earliest = min(waiting.deadline for waiting in batch)
-        async with asyncio.timeout(min(self._attempt_timeout_seconds, max(earliest - began, 0.05))):
+        async with asyncio.timeout(min(self._attempt_timeout_seconds, self._seconds_left(batch))):
             connection = await self._pool.acquire()
             try:
                 settled = await settle(connection, [waiting.command for waiting in batch], self._catalog)
@@ -182,6 +181,10 @@ class Committer:
             return
         for waiting in batch:
             await self._settle([waiting])
+
+    def _seconds_left(self, batch: Sequence[_Waiting]) -> float:
+        """Until the first of them has to be answered; never quite nothing."""
+        return max(min(waiting.deadline for waiting in batch) - asyncio.get_running_loop().time(), 0.05)
 
     def _in_time(self, batch: list[_Waiting]) -> list[_Waiting]:
         now = asyncio.get_running_loop().time()
