@@ -236,7 +236,7 @@ async def _write(
     row = await connection.fetchrow(
         SQL["write_page"],
         *rows.head_columns(heads),
-        *rows.counter_columns(changed),
+        *rows.moved_counter_columns(changed),
         *rows.created_columns(created),
         now,
         *rows.placed_columns(placed, now, book),

@@ -26,7 +26,8 @@ WITH heads AS (
     WHERE head.resource_id = new.resource_id AND head.version = new.found
     RETURNING 1
 ), changed AS (
-    UPDATE cell SET held = new.held, booked = new.booked, blocked = new.blocked
+    -- By how much, not to what: even if somebody wrote under our locks, the constraint would see the sum of both.
+    UPDATE cell SET held = cell.held + new.held, booked = cell.booked + new.booked, blocked = cell.blocked + new.blocked
     FROM unnest($4::text::integer[], $5::text::integer[], $6::text::integer[], $7::text::integer[],
                 $8::text::integer[]) AS new (resource_id, number, held, booked, blocked)
     WHERE cell.resource_id = new.resource_id AND cell.number = new.number
@@ -115,12 +116,26 @@ SELECT pg_try_advisory_xact_lock(79111, 0);
 SELECT id, code, name, timezone, currency, market FROM venue WHERE code = ANY ($1);
 
 -- name: resources
--- Definitions by "venue/code", with the revision they are at.
+-- Definitions by venue and code, with the revision they are at; and those defined next to them, since who sells one seat of a
+-- hall will be asked for the others.
+WITH asked AS (
+    SELECT resource.id, resource.venue_id
+    FROM unnest($1::text[], $2::text[]) AS name (venue, code)
+    JOIN venue ON venue.code = name.venue
+    JOIN resource ON resource.venue_id = venue.id AND resource.code = name.code
+), wanted AS (
+    SELECT id FROM asked
+    UNION
+    SELECT next.id
+    FROM (SELECT venue_id, min(id) AS first FROM asked GROUP BY venue_id) AS lowest
+    JOIN resource AS next ON next.id BETWEEN lowest.first - 100 AND lowest.first + 400
+                         AND next.venue_id = lowest.venue_id
+)
 SELECT resource.id, venue.code AS venue, resource.code, kind, resource.name, unit, cell_minutes, capacity, overbooking,
        buffer_before, buffer_after, hours, min_stay, max_stay, revision
-FROM unnest($1::text[], $2::text[]) AS asked (venue, code)
-JOIN venue ON venue.code = asked.venue
-JOIN resource ON resource.venue_id = venue.id AND resource.code = asked.code
+FROM wanted
+JOIN resource ON resource.id = wanted.id
+JOIN venue ON venue.id = resource.venue_id
 JOIN head ON head.resource_id = resource.id;
 
 -- name: sessions

@@ -36,7 +36,7 @@ def cells_of(page: asyncpg.Record) -> Iterator[tuple[int, Cell]]:
             yield resource_id, cell_of(row)
             continue
         cell = Cell(number, capacity, overbooking)
-        cell.held, cell.booked, cell.blocked = held, booked, blocked
+        cell.held, cell.booked, cell.blocked = cell.found = (held, booked, blocked)
         cell.stored = True
         yield resource_id, cell
 
@@ -44,7 +44,7 @@ def cells_of(page: asyncpg.Record) -> Iterator[tuple[int, Cell]]:
 def cell_of(row: asyncpg.Record) -> Cell:
     """A stored cell; the columns in the order of the table."""
     cell = Cell(row[1], row[5], row[6])
-    cell.held, cell.booked, cell.blocked = row[2], row[3], row[4]
+    cell.held, cell.booked, cell.blocked = cell.found = (row[2], row[3], row[4])
     cell.min_stay, cell.max_stay = row[7], row[8]
     cell.own_capacity, cell.own_overbooking, cell.closed = row[9], row[10], row[11]
     cell.closed_to_arrival, cell.closed_to_departure = row[12], row[13]
@@ -89,6 +89,17 @@ def head_columns(shelves: Sequence[Shelf]) -> Columns:
         numbers([shelf.resource.id for shelf in shelves]),
         numbers([shelf.found_version for shelf in shelves]),
         numbers([shelf.version for shelf in shelves]),
+    )
+
+
+def moved_counter_columns(touched: Touched) -> Columns:
+    """Resource id, cell, and by how much held, booked and blocked have changed."""
+    return (
+        numbers([resource_id for resource_id, _ in touched]),
+        numbers([cell.number for _, cell in touched]),
+        numbers([cell.held - cell.found[0] for _, cell in touched]),
+        numbers([cell.booked - cell.found[1] for _, cell in touched]),
+        numbers([cell.blocked - cell.found[2] for _, cell in touched]),
     )
 
 

@@ -27,6 +27,7 @@ class Cell:
         "closed",
         "closed_to_arrival",
         "closed_to_departure",
+        "found",
         "held",
         "max_stay",
         "min_stay",
@@ -45,6 +46,7 @@ class Cell:
         self.overbooking = overbooking
         self.own_capacity = self.own_overbooking = False
         self.held = self.booked = self.blocked = 0
+        self.found = (0, 0, 0)  # held, booked and blocked as they are stored
         self.closed = self.closed_to_arrival = self.closed_to_departure = False
         self.min_stay: int | None = None
         self.max_stay: int | None = None

@@ -1,0 +1,41 @@
+"""The database's clock in the test's hands: deadlines pass when a test says so, and nobody waits for them."""
+
+from datetime import timedelta
+from importlib.resources import files
+from re import DOTALL, MULTILINE, findall
+
+import asyncpg
+import pytest
+
+from onebook.ledger.catalog import SQL
+
+HANDS = "(SELECT now FROM clock)"
+
+
+def ledger_open() -> str:
+    """The text of the function that opens a page, from the migration, made to replace itself."""
+    migration = (files("onebook.ledger") / "migrations" / "0001_ledger.sql").read_text("utf-8")
+    [text] = findall(r"^CREATE FUNCTION ledger_open\(.*?^\$\$;$", migration, MULTILINE | DOTALL)
+    return str(text).replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1)
+
+
+def replaced(text: str, old: str, new: str) -> str:
+    """The text with the one place replaced, which must be there."""
+    assert text.count(old) == 1, f"{old!r} is not there once"
+    return text.replace(old, new)
+
+
+async def stop_clock(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on this database's ledger reads its time from a table, at first the present time."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("CREATE TABLE clock AS SELECT clock_timestamp() AS now")
+        await connection.execute(replaced(ledger_open(), "clock_timestamp()", HANDS))
+    finally:
+        await connection.close()
+    monkeypatch.setitem(SQL, "due_holds", replaced(SQL["due_holds"], "clock_timestamp()", HANDS))
+
+
+async def pass_time(connection: "asyncpg.Pool | asyncpg.Connection", seconds: int) -> None:
+    """Move the stopped clock on."""
+    await connection.execute("UPDATE clock SET now = now + $1", timedelta(seconds=seconds))
