@@ -2,10 +2,18 @@
 
 from pathlib import Path
 
-import msgspec
 import rich_click as click
 
-from onebook.commands.terminal import EXIT_NOT_READY, Failed, data_option, json_option, out, print_json, runs
+from onebook.commands.terminal import (
+    EXIT_NOT_READY,
+    Failed,
+    data_option,
+    json_option,
+    out,
+    print_json,
+    running_server,
+    runs,
+)
 from onebook.embedded.folder import DataFolder
 
 
@@ -15,10 +23,9 @@ from onebook.embedded.folder import DataFolder
 @runs
 async def status(data: Path, as_json: bool) -> None:
     """Print where the server and its database are; exit 6 when none runs."""
-    folder = DataFolder(data)
-    if folder.holder() is None or not folder.status_file.exists():
+    found = running_server(DataFolder(data))
+    if found is None:
         raise Failed(f"Nothing runs in {data}. Start it with `onebook up --data {data}`", EXIT_NOT_READY)
-    found = msgspec.json.decode(folder.status_file.read_bytes())
     if as_json:
         print_json(found)
     else:

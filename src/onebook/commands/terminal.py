@@ -18,8 +18,8 @@ from onebook.config import BadConfig
 from onebook.embedded.errors import EmbeddedError
 from onebook.embedded.folder import DataFolder
 from onebook.ledger.database import RefusedDatabase
-from onebook.ops.replay_desk import MarketRefused
-from onebook.ops.replay_rows import FileUnusable
+from onebook.ops.replay.desk import MarketRefused
+from onebook.ops.replay.rows import FileUnusable
 from onebook.supervisor import CannotServe
 
 EXIT_FAILURE = 1
@@ -91,11 +91,21 @@ def print_json(report: Any) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
 
 
+def running_server(folder: DataFolder) -> dict[str, Any] | None:
+    """What the server that has claimed the folder says of itself: pid, url, database, workers. None when none serves."""
+    try:
+        written = folder.status_file.read_bytes()
+    except FileNotFoundError:
+        return None
+    return None if folder.holder() is None else msgspec.json.decode(written, type=dict[str, Any])
+
+
 def database_url(data: Path, database: str | None) -> str:
     """The URL given, or that of the server running in the data folder. Raises Failed."""
     if database is not None:
         return database
-    url = DataFolder(data).database_url()
+    folder = DataFolder(data)
+    url = folder.database_url() or (running_server(folder) or {}).get("database")
     if url is None:
         raise Failed(
             f"No database runs in {data}. Start it with `onebook up --data {data}`, or name one with --database",

@@ -1,0 +1,37 @@
+"""Every setting and every command has its line in docs/, and nothing stands there that does not exist."""
+
+import re
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+from onebook.cli import main
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_every_setting_is_documented() -> None:
+    """docs/settings.md names each setting with its environment name and its default, and no others."""
+    documented = re.findall(
+        r"^\| `(\S+)` \| `(\S+)` \| (?:`(\S*)`|empty) \|", (DOCS / "settings.md").read_text("utf-8"), re.M
+    )
+    defaults = tomllib.loads((files("onebook") / "defaults.toml").read_text("utf-8"))
+    assert sorted(documented) == sorted(
+        (f"{section}.{name}", f"ONEBOOK_{section}_{name}".upper(), str(value))
+        for section, entries in defaults.items()
+        for name, value in entries.items()
+    )
+
+
+def test_every_command_is_documented() -> None:
+    """docs/commands.md has a section for each command with a line for each of its options, and no others."""
+    _, *sections = re.split(r"^## ", (DOCS / "commands.md").read_text("utf-8"), flags=re.M)
+    documented = {
+        section.partition("\n")[0]: sorted(re.findall(r"^\| `(--\S+?)[ `]", section, re.M)) for section in sections
+    }
+    assert documented == {
+        f"onebook {name}": sorted(p.opts[0] for p in command.params if isinstance(p, click.Option))
+        for name, command in main.commands.items()
+    }
