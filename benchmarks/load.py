@@ -33,7 +33,7 @@ from urllib.parse import urlsplit
 import msgspec
 import uvloop
 
-from onebook.ops.bench_report import LoadReport
+from onebook.ops.bench.report import LoadReport
 
 STAY_NIGHTS = 3
 WRK_THREADS = 2

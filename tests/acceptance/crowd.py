@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 
 from onebook.ops.http_client import Answer, Client, ConnectionFailed
-from onebook.ops.verify import verify
+from onebook.ops.verify.audit import verify
 from tests.conftest import Server
 
 VENUE = "crowded"

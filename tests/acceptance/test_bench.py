@@ -11,8 +11,8 @@ import asyncpg
 import msgspec
 import pytest
 
-from onebook.ops.bench_report import LoadReport
-from onebook.ops.bench_servers import Server, baseline, benchmarks_folder
+from onebook.ops.bench.report import LoadReport
+from onebook.ops.bench.servers import Server, baseline, benchmarks_folder
 
 CONNECTIONS = 4
 RESOURCES = 3

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Server, onebook
 
-from onebook.ops.replay_rows import CHANNELS, COLUMNS
+from onebook.ops.replay.rows import CHANNELS, COLUMNS
+from tests.conftest import Server, onebook
 
 STAYS, SENSELESS = 300, 3
 

@@ -13,7 +13,7 @@ from onebook.model.booking import Booking
 from onebook.model.commands import Wanted
 from onebook.model.decide import Verdict
 from onebook.model.decision import Decision
-from onebook.ops.verify import verify
+from onebook.ops.verify.audit import verify
 
 WORKERS = 3
 CLIENTS = 64

@@ -13,7 +13,7 @@ from rich.console import Console
 from tests.conftest import with_database
 from tests.integration.verify_damages import DAMAGES, Damage, in_log
 
-from onebook.ops.verify import Report, render, verify
+from onebook.ops.verify.audit import Report, render, verify
 
 
 @pytest.fixture(scope="module")

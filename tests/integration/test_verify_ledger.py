@@ -23,7 +23,7 @@ from onebook.model.commands import (
 from onebook.model.decision import Decision
 from onebook.model.hours import OpeningHours
 from onebook.model.resource import Kind, Unit
-from onebook.ops.verify import verify
+from onebook.ops.verify.audit import verify
 
 CLIENTS = 16
 COMMANDS_PER_CLIENT = 100

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from onebook.ops.demo_intents import CHANNELS, Plot, intents
-from onebook.ops.demo_market import RUSH_UNITS, Market, lisboa, nights
-from onebook.ops.demo_report import EXIT_FAILED, EXIT_INVARIANT, EXIT_OK, DemoReport, report_of
-from onebook.ops.demo_screen import frame, plain_line
-from onebook.ops.demo_tally import Board, Latencies, Rush, Tally
-from onebook.ops.demo_verdict import next_booking_curl, render_verdict
-from onebook.ops.demo_witness import Witness
+from onebook.ops.demo.intents import CHANNELS, Plot, intents
+from onebook.ops.demo.market import RUSH_UNITS, Market, lisboa, nights
+from onebook.ops.demo.report import EXIT_FAILED, EXIT_INVARIANT, EXIT_OK, DemoReport, report_of
+from onebook.ops.demo.screen import frame, plain_line
+from onebook.ops.demo.tally import Board, Latencies, Rush, Tally
+from onebook.ops.demo.verdict import next_booking_curl, render_verdict
+from onebook.ops.demo.witness import Witness
 
 OPENING = date(2027, 1, 4)
 

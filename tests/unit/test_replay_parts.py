@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from onebook.ops import replay_desk
 from onebook.ops.http_client import Client
-from onebook.ops.replay_calendar import (
+from onebook.ops.replay import desk as replay_desk
+from onebook.ops.replay.calendar import (
     Room,
     calendar,
     capacities,
@@ -24,11 +24,11 @@ from onebook.ops.replay_calendar import (
     needlessly_refused,
     oversold_nights,
 )
-from onebook.ops.replay_desk import Desk, MarketRefused, Outcome, Sale, Tokens
-from onebook.ops.replay_market import Market
-from onebook.ops.replay_report import EXIT_FAILED, EXIT_INVARIANT, EXIT_OK, ReplayReport, exit_code, report_on
-from onebook.ops.replay_rows import Reason, Rejected, Stay
-from onebook.ops.replay_screen import render
+from onebook.ops.replay.desk import Desk, MarketRefused, Outcome, Sale, Tokens
+from onebook.ops.replay.market import Market
+from onebook.ops.replay.report import EXIT_FAILED, EXIT_INVARIANT, EXIT_OK, ReplayReport, exit_code, report_on
+from onebook.ops.replay.rows import Reason, Rejected, Stay
+from onebook.ops.replay.screen import render
 
 DAY = date(2016, 3, 1)
 ROOM = Room("Resort Hotel", "A")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from onebook.ops import replay_rows
-from onebook.ops.replay_rows import (
+from onebook.ops.replay.rows import (
     CHANNELS,
     COLUMNS,
     MAX_GUESTS_PER_ROOM,

@@ -204,7 +204,16 @@ def test_forged_tokens_are_refused(folder: Path, keys: Keys) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    [None, b"", b"Bearer", b"Bearer ", b"Basic YTpi", b"Bearer a.b.c", b"Bearer \xff\xfe.x.y", b"Bearer " + b"a" * 5000],
+    [
+        None,
+        b"",
+        b"Bearer",
+        b"Bearer ",
+        b"Basic YTpi",
+        b"Bearer a.b.c",
+        b"Bearer \xff\xfe.x.y",
+        b"Bearer " + b"a" * 5000,
+    ],
 )
 def test_what_is_no_token_is_refused(keys: Keys, header: bytes | None) -> None:
     """Anything that is not a bearer token is refused like a bad one, and never raises anything else."""

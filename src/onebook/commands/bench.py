@@ -5,7 +5,7 @@ from typing import get_args
 import rich_click as click
 
 from onebook.commands.terminal import Failed, err, json_option, out, print_json, runs
-from onebook.ops.bench import BenchPlan, BenchUnavailable, Kind, render, run_bench
+from onebook.ops.bench.run import BenchPlan, BenchUnavailable, Kind, render, run_bench
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

@@ -19,10 +19,10 @@ from onebook.commands.up import show_step, stop_signal
 from onebook.config import load
 from onebook.embedded.folder import DataFolder
 from onebook.logs import configure_logs
-from onebook.ops.demo import CHANNELS, run_demo
-from onebook.ops.demo_report import DemoReport
-from onebook.ops.demo_verdict import next_booking_curl, render_verdict
-from onebook.ops.verify import verify
+from onebook.ops.demo.report import DemoReport
+from onebook.ops.demo.run import CHANNELS, run_demo
+from onebook.ops.demo.verdict import next_booking_curl, render_verdict
+from onebook.ops.verify.audit import verify
 from onebook.supervisor import Running, serving
 
 TOKEN_SECONDS = 24 * 3600

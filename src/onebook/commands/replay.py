@@ -13,12 +13,12 @@ from onebook.commands.up import show_step
 from onebook.config import load
 from onebook.embedded.folder import DataFolder
 from onebook.logs import configure_logs
-from onebook.ops.replay import DEFAULT_CONCURRENCY, ReplayReport, exit_code, new_run, render
-from onebook.ops.replay import replay as drive
-from onebook.ops.replay_desk import Tokens
-from onebook.ops.replay_rows import CHANNELS
-from onebook.ops.replay_screen import progress_on
-from onebook.ops.verify import verify
+from onebook.ops.replay.desk import Tokens
+from onebook.ops.replay.rows import CHANNELS
+from onebook.ops.replay.run import DEFAULT_CONCURRENCY, ReplayReport, exit_code, new_run, render
+from onebook.ops.replay.run import replay as drive
+from onebook.ops.replay.screen import progress_on
+from onebook.ops.verify.audit import verify
 from onebook.supervisor import serving
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import rich_click as click
 
 from onebook.commands.terminal import EXIT_INVARIANT, data_option, database_url, json_option, out, print_json, runs
-from onebook.ops.verify import verify as audit
-from onebook.ops.verify_report import render
+from onebook.ops.verify.audit import verify as audit
+from onebook.ops.verify.report import render
 
 
 @click.command()

@@ -11,10 +11,10 @@ from typing import TypeVar
 
 import msgspec
 
-from onebook.ops.replay_calendar import CAPACITY_RULE, Room, needlessly_refused, oversold_nights, room_of
-from onebook.ops.replay_desk import Outcome, Sale
-from onebook.ops.replay_rows import Reason, Rejected
-from onebook.ops.verify_report import Report as Verification
+from onebook.ops.replay.calendar import CAPACITY_RULE, Room, needlessly_refused, oversold_nights, room_of
+from onebook.ops.replay.desk import Outcome, Sale
+from onebook.ops.replay.rows import Reason, Rejected
+from onebook.ops.verify.report import Report as Verification
 
 Key = TypeVar("Key", str, Room, tuple[str, Room])  # what sales are grouped by: it has an order
 

@@ -18,10 +18,10 @@ from typing import Literal
 import asyncpg
 import msgspec
 
-from onebook.ops.bench_hardware import hardware
-from onebook.ops.bench_lone import bare_commit_p50_ms
-from onebook.ops.bench_report import BenchReport, Kind, LoadReport, Lone, Round, ServerName, render, total
-from onebook.ops.bench_servers import BenchUnavailable, Server, baseline, benchmarks_folder, onebook_server
+from onebook.ops.bench.hardware import hardware
+from onebook.ops.bench.lone import bare_commit_p50_ms
+from onebook.ops.bench.report import BenchReport, Kind, LoadReport, Lone, Round, ServerName, render, total
+from onebook.ops.bench.servers import BenchUnavailable, Server, baseline, benchmarks_folder, onebook_server
 
 __all__ = ["BenchPlan", "BenchReport", "BenchUnavailable", "Driver", "Kind", "render", "run_bench"]
 

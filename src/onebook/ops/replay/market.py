@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from onebook.ops.replay_calendar import Room, room_of
-from onebook.ops.replay_rows import Stay
+from onebook.ops.replay.calendar import Room, room_of
+from onebook.ops.replay.rows import Stay
 
 TIMEZONE = "Europe/Lisbon"
 CURRENCY = "EUR"

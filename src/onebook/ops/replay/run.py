@@ -11,12 +11,12 @@ from pathlib import Path
 from time import perf_counter
 
 from onebook.ops.http_client import Client
-from onebook.ops.replay_calendar import calendar, capacities
-from onebook.ops.replay_desk import Desk, Tokens
-from onebook.ops.replay_market import Market
-from onebook.ops.replay_report import ReplayReport, exit_code, report_on
-from onebook.ops.replay_rows import read_bookings
-from onebook.ops.replay_screen import ShowProgress, progress_on, render
+from onebook.ops.replay.calendar import calendar, capacities
+from onebook.ops.replay.desk import Desk, Tokens
+from onebook.ops.replay.market import Market
+from onebook.ops.replay.report import ReplayReport, exit_code, report_on
+from onebook.ops.replay.rows import read_bookings
+from onebook.ops.replay.screen import ShowProgress, progress_on, render
 
 __all__ = ["ReplayReport", "exit_code", "new_run", "progress_on", "render", "replay"]
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from onebook.ops.replay_report import Count, ReplayReport
+from onebook.ops.replay.report import Count, ReplayReport
 
 LINES_PER_REASON = 4
 TROUBLES_SHOWN = 10

@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from time import perf_counter
 
-from onebook.ops.demo_channel import HOLD_SECONDS, REFUSALS, Channel, Placed, described, problem_code
-from onebook.ops.demo_intents import Intent, Plot
-from onebook.ops.demo_market import Line
+from onebook.ops.demo.channel import HOLD_SECONDS, REFUSALS, Channel, Placed, described, problem_code
+from onebook.ops.demo.intents import Intent, Plot
+from onebook.ops.demo.market import Line
 from onebook.ops.http_client import Answer
 
 SHORT_HOLD_SECONDS = 1

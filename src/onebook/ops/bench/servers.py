@@ -20,7 +20,7 @@ import onebook
 from onebook.embedded.folder import DataFolder
 from onebook.embedded.postgres import EmbeddedPostgres
 from onebook.embedded.processes import read_postmaster
-from onebook.ops.bench_report import ServerName
+from onebook.ops.bench.report import ServerName
 from onebook.ops.http_client import Client, ConnectionFailed
 
 START_SECONDS = 120

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from onebook.ops.replay_rows import Stay
+from onebook.ops.replay.rows import Stay
 
 CAPACITY_PERCENT = 90
 CAPACITY_RULE = (

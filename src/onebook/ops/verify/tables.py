@@ -10,10 +10,10 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from onebook.ops.verify_facts import Definition, SessionTold, VenueTold
-from onebook.ops.verify_replay import Replay
-from onebook.ops.verify_report import Tally
-from onebook.ops.verify_stock import CELL_COLUMNS, Stock
+from onebook.ops.verify.facts import Definition, SessionTold, VenueTold
+from onebook.ops.verify.replay import Replay
+from onebook.ops.verify.report import Tally
+from onebook.ops.verify.stock import CELL_COLUMNS, Stock
 
 ROWS_PER_FETCH = 5000
 

@@ -13,15 +13,15 @@ from uuid import uuid4
 
 from rich.console import Console
 
-from onebook.ops.demo_channel import Channel
-from onebook.ops.demo_crowd import work
-from onebook.ops.demo_intents import CHANNELS, intents
-from onebook.ops.demo_market import RUSH_UNITS, Market, lisboa, open_market
-from onebook.ops.demo_report import DemoReport, report_of
-from onebook.ops.demo_screen import show
-from onebook.ops.demo_tally import Board, Rush, Tally
-from onebook.ops.demo_verdict import next_booking_curl, render_verdict
-from onebook.ops.demo_witness import Witness
+from onebook.ops.demo.channel import Channel
+from onebook.ops.demo.crowd import work
+from onebook.ops.demo.intents import CHANNELS, intents
+from onebook.ops.demo.market import RUSH_UNITS, Market, lisboa, open_market
+from onebook.ops.demo.report import DemoReport, report_of
+from onebook.ops.demo.screen import show
+from onebook.ops.demo.tally import Board, Rush, Tally
+from onebook.ops.demo.verdict import next_booking_curl, render_verdict
+from onebook.ops.demo.witness import Witness
 from onebook.ops.http_client import Client
 
 __all__ = ["CHANNELS", "DemoReport", "next_booking_curl", "render_verdict", "run_demo"]

@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from onebook.ops.demo_intents import Intent
-from onebook.ops.demo_market import Line
-from onebook.ops.demo_tally import Board
+from onebook.ops.demo.intents import Intent
+from onebook.ops.demo.market import Line
+from onebook.ops.demo.tally import Board
 from onebook.ops.http_client import Answer, Client, ConnectionFailed
 
 HOLD_SECONDS = 60

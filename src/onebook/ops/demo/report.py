@@ -1,11 +1,12 @@
 """What `onebook demo` reports, as one value: for machines as JSON, for people by `demo_verdict`."""
 
 from datetime import date
+from typing import Any
 
 import msgspec
 
-from onebook.ops.demo_tally import MAX_EXAMPLES, Board, Latencies, Rush, Tally
-from onebook.ops.verify_report import Report
+from onebook.ops.demo.tally import MAX_EXAMPLES, Board, Latencies, Rush, Tally
+from onebook.ops.verify.report import Report
 
 EXIT_OK, EXIT_FAILED, EXIT_INVARIANT = 0, 1, 7
 
@@ -106,7 +107,7 @@ def report_of(board: Board, opening: date) -> DemoReport:
         *("retries", "lost_answers", "misused_keys", "duplicates", "duplicates_wrong", "read_back"),
         *("read_back_wrong", "unexpected"),
     )
-    totals = {name: board.total(name) for name in plain}
+    totals: dict[str, Any] = {name: board.total(name) for name in plain}
     refused = board.refused()
     double_booked = board.witness.double_booked
     return DemoReport(

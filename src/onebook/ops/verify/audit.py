@@ -11,8 +11,8 @@ from time import monotonic
 
 import asyncpg
 
-from onebook.ops.verify_replay import Entry, Replay
-from onebook.ops.verify_report import (
+from onebook.ops.verify.replay import Entry, Replay
+from onebook.ops.verify.report import (
     FINDINGS_PER_CHECK,
     Check,
     Finding,
@@ -20,7 +20,7 @@ from onebook.ops.verify_report import (
     Tally,
     render,
 )
-from onebook.ops.verify_tables import ROWS_PER_FETCH, compare_tables
+from onebook.ops.verify.tables import ROWS_PER_FETCH, compare_tables
 from onebook.sql import statements
 
 __all__ = ["Check", "Finding", "Report", "render", "verify"]
@@ -28,7 +28,7 @@ __all__ = ["Check", "Finding", "Report", "render", "verify"]
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 3600
 
-SQL = statements("onebook.ops", "verify.sql")
+SQL = statements("onebook.ops.verify")
 
 # Every booking is sorted and joined, once: memory for that, and no compiling of plans.
 _SETTINGS = {"work_mem": "64MB", "jit": "off", "application_name": "onebook-verify"}

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from onebook.ops.demo_witness import Witness
+from onebook.ops.demo.witness import Witness
 
 PACE_SLOTS = 40
 MAX_EXAMPLES = 10

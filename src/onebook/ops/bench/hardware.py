@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from onebook.ops.bench_report import Hardware
+from onebook.ops.bench.report import Hardware
 
 FSYNC_WRITES = 200
 FSYNC_SECONDS = 2.0

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from onebook.ops.demo_market import Cell, Line
+from onebook.ops.demo.market import Cell, Line
 
 
 @dataclass(slots=True)

@@ -9,8 +9,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from onebook.ops.demo_market import lisboa, nights
-from onebook.ops.demo_report import DemoReport
+from onebook.ops.demo.market import lisboa, nights
+from onebook.ops.demo.report import DemoReport
 
 
 def render_verdict(report: DemoReport, console: Console) -> None:

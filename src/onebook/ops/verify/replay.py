@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from onebook.ops.verify_facts import (
+from onebook.ops.verify.facts import (
     BlockTold,
     BookingTold,
     InventoryTold,
@@ -21,8 +21,8 @@ from onebook.ops.verify_facts import (
     VenueTold,
     read_entry,
 )
-from onebook.ops.verify_report import Tally
-from onebook.ops.verify_stock import Stock
+from onebook.ops.verify.report import Tally
+from onebook.ops.verify.stock import Stock
 
 # What a booking's units add to the counters (held, booked). One confirmed at once, or amended, has rules of its own.
 _STEPS = {

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from onebook.ops.demo_tally import Board, Rush
+from onebook.ops.demo.tally import Board, Rush
 
 FRAME_SECONDS = 0.25
 LINE_SECONDS = 2.0

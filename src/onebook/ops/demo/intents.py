@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
-from onebook.ops.demo_market import (
+from onebook.ops.demo.market import (
     HORIZON_DAYS,
     SEAT_ROWS,
     SEATS_PER_ROW,

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import UNSET
 
-from onebook.ops.verify_facts import Change, Definition, Item, SessionTold
+from onebook.ops.verify.facts import Change, Definition, Item, SessionTold
 
 _EPOCH = date(1970, 1, 1)
 

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from onebook.ops.http_client import Answer, Client, ConnectionFailed
-from onebook.ops.replay_calendar import Day
-from onebook.ops.replay_market import Market
-from onebook.ops.replay_rows import Stay
+from onebook.ops.replay.calendar import Day
+from onebook.ops.replay.market import Market
+from onebook.ops.replay.rows import Stay
 
 PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0)
 MAX_RETRY_AFTER_SECONDS = 5.0

@@ -1,0 +1,1 @@
+"""`onebook bench`: Onebook beside a baseline, under one load, in one run."""

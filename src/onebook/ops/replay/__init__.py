@@ -1,0 +1,1 @@
+"""`onebook replay`: real bookings through the HTTP API."""
