@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from onebook.ops import replay_rows
+from onebook.ops.replay import rows as replay_rows
 from onebook.ops.replay.rows import (
     CHANNELS,
     COLUMNS,
