@@ -30,9 +30,7 @@ class Account:
         """Whether this is the account we run under, so that there is nothing to switch."""
         return self.uid == os.geteuid()
 
-    def spawn(
-        self, arguments: Sequence[str | Path], *, cwd: Path, output: int | IO[bytes]
-    ) -> subprocess.Popen[bytes]:
+    def spawn(self, arguments: Sequence[str | Path], *, cwd: Path, output: int | IO[bytes]) -> subprocess.Popen[bytes]:
         """Starts a program under this account, in a session of its own: Ctrl-C is ours to handle, in order.
 
         No PR_SET_PDEATHSIG: it fires when the starting *thread* ends. A server that outlives us is stopped by

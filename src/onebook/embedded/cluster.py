@@ -58,8 +58,7 @@ def _initdb(cluster: Path, account: Account, programs: Path) -> None:
     if process.returncode != 0:
         raise EmbeddedError(
             "PostgreSQL could not create its cluster",
-            " / ".join(output.decode(errors="replace").splitlines()[-5:])
-            or f"exit code {process.returncode}",
+            " / ".join(output.decode(errors="replace").splitlines()[-5:]) or f"exit code {process.returncode}",
             f"Make sure that {cluster.parent} has room and is writable, then start again",
         )
 

@@ -37,16 +37,12 @@ def find_programs(account: Account, copies: Path) -> Path:
 def _copied(package: Path, copies: Path) -> Path:
     """A copy for everyone to execute. The data folder is ours, so that nobody can plant programs there."""
     wheel = distribution(WHEEL)
-    contents = hashlib.sha256(
-        (wheel.read_text("RECORD") or "").encode()
-    )  # RECORD holds the hash of every file
+    contents = hashlib.sha256((wheel.read_text("RECORD") or "").encode())  # RECORD holds the hash of every file
     copy = copies / f"{wheel.version}-{contents.hexdigest()[:16]}"
     if not copy.is_dir():
         shutil.rmtree(copies, ignore_errors=True)  # other versions, and a copy that was interrupted
         draft = copies / "new"
-        libraries = (
-            f"{package.name}.libs"  # beside the package, and found by the programs relative to themselves
-        )
+        libraries = f"{package.name}.libs"  # beside the package, and found by the programs relative to themselves
         for part in (f"{package.name}/pginstall", libraries):
             source = package.parent / part
             if source.exists():
