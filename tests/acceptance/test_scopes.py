@@ -44,7 +44,7 @@ def _filled(path: str) -> str:
 
 def _attempt(api: Api, operation: Documented, token: str | None) -> int:
     """The status for a request that means nothing: whatever passes the gate changes nothing."""
-    body = {} if operation.method in {"POST", "PUT", "PATCH"} else None
+    body: dict[str, Any] | None = {} if operation.method in {"POST", "PUT", "PATCH"} else None
     return api.request(operation.method, _filled(operation.path), body, token=token).status
 
 

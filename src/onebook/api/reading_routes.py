@@ -15,8 +15,8 @@ from onebook.views.reads import EventPage
 
 TAG = "Reading"
 
-# A shared cache may answer a crowd for a second: a stale answer costs a refused hold, never a double booking.
-_CACHE_CONTROL = ("cache-control", "private, max-age=0, stale-while-revalidate=5")
+# A client's own cache may answer for a second: a stale answer costs a refused hold, never a double booking.
+_CACHE_CONTROL = ("cache-control", "private, max-age=1, stale-while-revalidate=5")
 
 
 @operation(
