@@ -12,9 +12,9 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import IO, Any
 
 import msgspec
 import structlog
@@ -49,14 +49,20 @@ class Running(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, folder: DataFolder, step: Callable[[str, float], None] = lambda _name, _seconds: None
+    settings: Settings,
+    folder: DataFolder,
+    step: Callable[[str, float], None] = lambda _name, _seconds: None,
+    *,
+    quiet: bool = False,
 ) -> AsyncIterator[Running]:
     """A server for as long as the block runs; `step` is told what was done and how many seconds it took.
+
+    With `quiet` the workers write to workers.log in the data folder, and not between what is shown on the terminal.
 
     Raises EmbeddedError, CannotServe, and the database's own errors, with everything stopped again.
     """
     folder.claim()  # before the block: who is refused must not tidy up the holder's files
-    supervisor = Supervisor(settings, folder, step)
+    supervisor = Supervisor(settings, folder, step, quiet=quiet)
     try:
         yield await supervisor.start()
     finally:
@@ -66,16 +72,19 @@ async def serving(
 class Supervisor:
     """Starts, watches and stops the processes."""
 
-    def __init__(self, settings: Settings, folder: DataFolder, step: Callable[[str, float], None]) -> None:
+    def __init__(
+        self, settings: Settings, folder: DataFolder, step: Callable[[str, float], None], *, quiet: bool
+    ) -> None:
         self._settings = settings
         self._folder = folder
         self._step = step
+        self._quiet = quiet
         self._postgres = None if settings.database.url else EmbeddedPostgres(folder.path)
         self._workers: list[asyncio.subprocess.Process] = []
         self._watchers: list[asyncio.Task[None]] = []
         self._restarts: deque[float] = deque(maxlen=MAX_RESTARTS)
         self._reserved: socket.socket | None = None
-        self._job = ""
+        self._job = b""
         self._status: dict[str, Any] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -100,9 +109,9 @@ class Supervisor:
         with self._timed("migrations"):
             await migrate(url)
         job = Job(settings=self._settings, database_url=url, keys=str(self._folder.keys), port=port)
-        self._job = msgspec.json.encode(job).decode()
+        self._job = msgspec.json.encode(job) + b"\n"
         with self._timed("workers"):
-            self._workers = list(await asyncio.gather(*(self._spawn() for _ in range(self._settings.server.workers))))
+            await self._spawn_all()
         self._watchers = [asyncio.create_task(self._keep_worker(i)) for i in range(len(self._workers))]
         if self._postgres is not None:
             self._watchers.append(asyncio.create_task(self._keep_postgres(self._postgres)))
@@ -125,18 +134,30 @@ class Supervisor:
             self._folder.status_file.unlink(missing_ok=True)
         self._folder.release()
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        worker = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "onebook.worker",
-            self._job,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the supervisor, which stops its workers in order
+    async def _spawn_all(self) -> None:
+        spawned = await asyncio.gather(
+            *(self._spawn() for _ in range(self._settings.server.workers)), return_exceptions=True
         )
+        self._workers = [worker for worker in spawned if not isinstance(worker, BaseException)]
+        for failure in spawned:
+            if isinstance(failure, BaseException):
+                raise failure
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        with self._errors() as errors:
+            worker = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "onebook.worker",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,  # Ctrl-C is for the supervisor, which stops its workers in order
+            )
         try:
             async with asyncio.timeout(WORKER_START_SECONDS):
+                if worker.stdin is not None:
+                    worker.stdin.write(self._job)  # not on the command line, where everybody reads passwords
                 line = await worker.stdout.readline() if worker.stdout is not None else b""
         except TimeoutError:
             line = b""
@@ -145,8 +166,17 @@ class Supervisor:
             raise
         if line.decode().strip() != READY:
             await self._end(worker)
-            raise CannotServe("a worker did not start; what it wrote above says why")
+            raise CannotServe("a worker did not start; what it wrote says why (workers.log, or above)")
         return worker
+
+    @contextmanager
+    def _errors(self) -> Iterator[IO[bytes] | None]:
+        """Where a worker's stderr goes; None is where ours goes."""
+        if not self._quiet:
+            yield None
+            return
+        with (self._folder.path / "workers.log").open("ab") as log_file:
+            yield log_file
 
     async def _end(self, worker: asyncio.subprocess.Process) -> None:
         if worker.returncode is not None:

@@ -1,7 +1,7 @@
 """One worker process: answers requests on the shared port, and ends with its supervisor.
 
-Who calls me: the supervisor, with the job as JSON on the command line. What I own: one event loop, the pools and the
-committer that wiring builds in it. What survives my crash: everything answered. Standard input is the life-line: when
+Who calls me: the supervisor, with the job as a line of JSON on standard input. What I own: one event loop, the pools and the
+committer that wiring builds in it. What survives my crash: everything answered. Standard input stays open as the life-line: when
 the supervisor is gone, however it went, it closes, and I stop.
 """
 
@@ -36,7 +36,7 @@ class Job(msgspec.Struct, frozen=True):
 
 def main() -> None:
     """Serve until SIGTERM, or until the supervisor is gone."""
-    job = msgspec.json.decode(sys.argv[1], type=Job)
+    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
     configure_logs(job.settings.log)
     # Requests leave few cycles behind: looking for them ten times less often saves a tenth of the processor time.
     gc.set_threshold(20_000, 20, 50)

@@ -44,7 +44,7 @@ async def demo(headless: bool, seconds: float, seed: int, port: int, as_json: bo
     configure_logs(settings.log)
     stopped = stop_signal()
     with throw_away_folder() as folder:
-        async with serving(settings, folder, show_step) as running:
+        async with serving(settings, folder, show_step, quiet=True) as running:
             running_demo = asyncio.ensure_future(_compete(running, seconds, seed, watched=not headless))
             both: set[asyncio.Future[Any]] = {stopped, running_demo}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from onebook.api.roles import Role
 from onebook.api.tokens import Keys
 from onebook.commands.demo import TOKEN_SECONDS, throw_away_folder
+from onebook.commands.status import running_in
 from onebook.commands.terminal import err, json_option, out, print_json, runs
 from onebook.commands.up import show_step
 from onebook.config import load
@@ -24,7 +25,11 @@ from onebook.supervisor import serving
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Start the server in this data folder.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The data folder of the server; one is started there if none runs.",
+)
 @click.option("--url", help="A server that runs, instead of one of its own.")
 @click.option("--token", help="An admin token for --url.")
 @click.option("--concurrency", type=click.IntRange(1, 512), default=DEFAULT_CONCURRENCY, show_default=True)
@@ -42,7 +47,7 @@ async def replay(
     if url is not None and token is not None:
         report = await _drive(file, url, Tokens(setup=token), concurrency)
     elif data is not None:
-        report = await _drive_own(file, DataFolder(data), concurrency)
+        report = await _drive_in(file, DataFolder(data), concurrency)
     else:
         with throw_away_folder() as folder:
             report = await _drive_own(file, folder, concurrency)
@@ -53,17 +58,31 @@ async def replay(
     raise SystemExit(exit_code(report))
 
 
+async def _drive_in(file: Path, folder: DataFolder, concurrency: int) -> ReplayReport:
+    """Against the server that runs in the folder, or one started there for the while."""
+    found = running_in(folder)
+    if found is None:
+        return await _drive_own(file, folder, concurrency)
+    return await _drive_verified(file, found["url"], found["database"], folder, concurrency)
+
+
 async def _drive_own(file: Path, folder: DataFolder, concurrency: int) -> ReplayReport:
     settings = load(overrides={"server.port": 0})
     configure_logs(settings.log)
-    async with serving(settings, folder, show_step) as running:
-        keys = Keys.open(folder.keys)
-        tokens = Tokens(
-            setup=keys.mint(Role.ADMIN, ttl_seconds=TOKEN_SECONDS),
-            channels={name: keys.mint(Role.CHANNEL, channel=name, ttl_seconds=TOKEN_SECONDS) for name in CHANNELS},
-        )
-        report = await _drive(file, running.base_url, tokens, concurrency)
-        return replace(report, verification=await verify(running.database_url, expect_sweeper=True))
+    async with serving(settings, folder, show_step, quiet=True) as running:
+        return await _drive_verified(file, running.base_url, running.database_url, folder, concurrency)
+
+
+async def _drive_verified(
+    file: Path, base_url: str, database: str, folder: DataFolder, concurrency: int
+) -> ReplayReport:
+    keys = Keys.open(folder.keys)
+    tokens = Tokens(
+        setup=keys.mint(Role.ADMIN, ttl_seconds=TOKEN_SECONDS),
+        channels={name: keys.mint(Role.CHANNEL, channel=name, ttl_seconds=TOKEN_SECONDS) for name in CHANNELS},
+    )
+    report = await _drive(file, base_url, tokens, concurrency)
+    return replace(report, verification=await verify(database, expect_sweeper=True))
 
 
 async def _drive(file: Path, base_url: str, tokens: Tokens, concurrency: int) -> ReplayReport:

@@ -1,7 +1,9 @@
 """`onebook status`: what runs in a data folder."""
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import rich_click as click
 
 from onebook.commands.terminal import (
@@ -31,3 +33,11 @@ async def status(data: Path, as_json: bool) -> None:
     else:
         for name, value in found.items():
             out.print(f"{name:<10}{value}", highlight=False, soft_wrap=True)
+
+
+def running_in(folder: DataFolder) -> dict[str, Any] | None:
+    """What runs in a data folder: pid, url, database, workers; None where nothing does."""
+    if folder.holder() is None or not folder.status_file.exists():
+        return None
+    found: dict[str, Any] = msgspec.json.decode(folder.status_file.read_bytes())
+    return found
