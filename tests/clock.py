@@ -3,6 +3,7 @@
 from datetime import timedelta
 from importlib.resources import files
 from re import DOTALL, MULTILINE, findall
+from typing import Any
 
 import asyncpg
 import pytest
@@ -25,17 +26,21 @@ def replaced(text: str, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
-async def stop_clock(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on this database's ledger reads its time from a table, at first the present time."""
+async def stop_clock(url: str) -> None:
+    """From now on this database's ledger decides by a time in a table, at first the present one."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute("CREATE TABLE clock AS SELECT clock_timestamp() AS now")
         await connection.execute(replaced(ledger_open(), "clock_timestamp()", HANDS))
     finally:
         await connection.close()
+
+
+def sweep_by_stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweepers of this process look for holds that are due by that time."""
     monkeypatch.setitem(SQL, "due_holds", replaced(SQL["due_holds"], "clock_timestamp()", HANDS))
 
 
-async def pass_time(connection: "asyncpg.Pool | asyncpg.Connection", seconds: int) -> None:
+async def pass_time(pool: "asyncpg.Pool[Any]", seconds: int) -> None:
     """Move the stopped clock on."""
-    await connection.execute("UPDATE clock SET now = now + $1", timedelta(seconds=seconds))
+    await pool.execute("UPDATE clock SET now = now + $1", timedelta(seconds=seconds))

@@ -4,7 +4,7 @@ import asyncio
 from random import Random
 
 import pytest
-from tests.clock import pass_time, stop_clock
+from tests.clock import pass_time, stop_clock, sweep_by_stopped_clock
 from tests.concurrency.crowd import CLIENTS, assert_sound, hold, place, sold, stay, workers
 
 from onebook.ledger.expiry import Sweeper
@@ -137,7 +137,8 @@ async def test_capacity_does_not_sink_below_what_is_being_sold(database_url: str
 async def test_a_hold_is_confirmed_or_expires(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the deadline passes, clients confirm and sweepers sweep: each hold has one end, and its client knows which."""
     async with workers(database_url) as benches:
-        await stop_clock(database_url, monkeypatch)
+        await stop_clock(database_url)
+        sweep_by_stopped_clock(monkeypatch)
         await benches[0].room("alfama/double", capacity=CLIENTS)
         wanted = stay("alfama/double", 1, 3)
         holds = [await hold(benches[n % 3], wanted, ttl_seconds=60) for n in range(CLIENTS)]
