@@ -9,10 +9,10 @@ not have happened, and every command may safely be sent again. What bounds me: `
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 
 import asyncpg
 import structlog
+from asyncpg.pool import PoolConnectionProxy
 from msgspec.structs import replace
 
 from onebook.ledger.catalog import Catalog
@@ -73,6 +73,7 @@ class Committer:
         command_timeout_seconds: float,
     ) -> None:
         self._pool = pool
+        self._connection: PoolConnectionProxy | None = None
         self._catalog = catalog
         self._max_batch = max_batch
         self._max_waiting = max_waiting
@@ -81,12 +82,12 @@ class Committer:
         self._queue: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._stopping = False
-        self.turned_at = asyncio.get_running_loop().time()
+        self._turned_at = 0.0
 
     @property
-    def waiting(self) -> int:
-        """Commands in the queue."""
-        return len(self._queue)
+    def turned_at(self) -> float:
+        """When the loop last began a round, on the event loop's clock; with nothing to do it is now."""
+        return self._turned_at if self._queue else asyncio.get_running_loop().time()
 
     def submit(self, command: Command) -> "asyncio.Future[Settled]":
         """Have a command decided; the future is done once its effect is durable, or there is none.
@@ -105,13 +106,13 @@ class Committer:
     async def run(self) -> None:
         """Settle batch after batch until `stop`, then what is still in the queue."""
         while self._queue or not self._stopping:
-            self.turned_at = asyncio.get_running_loop().time()
+            self._turned_at = asyncio.get_running_loop().time()
             if self._queue:
                 await self._settle(self._take())
             else:
                 self._wake.clear()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), timeout=1.0)
+                await self._wake.wait()
+        await self._give_back()
 
     def stop(self) -> None:
         """Take no more commands; `run` ends when the queue is empty."""
@@ -158,7 +159,8 @@ class Committer:
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with asyncio.timeout(min(self._attempt_timeout_seconds, self._seconds_left(batch))):
-            connection = await self._pool.acquire()
+            # Kept from batch to batch: taking one from the pool costs as much as a round trip.
+            connection = self._connection = self._connection or await self._pool.acquire()
             try:
                 settled = await settle(connection, [waiting.command for waiting in batch], self._catalog)
             except (asyncio.CancelledError, asyncpg.InternalClientError):
@@ -166,13 +168,19 @@ class Committer:
                 connection.terminate()
                 raise
             finally:
-                await self._pool.release(connection)
+                if connection.is_closed():
+                    await self._give_back()
         for waiting, outcome in zip(batch, settled, strict=True):
             count_outcome(waiting.command, outcome.verdict)
             if not waiting.answer.done():
                 waiting.answer.set_result(outcome)
         BATCH_COMMANDS.observe(len(batch))
         BATCH_SECONDS.observe(loop.time() - began)
+
+    async def _give_back(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._pool.release(connection)
 
     async def _isolate(self, batch: list[_Waiting], error: Exception) -> None:
         """Find the command that cannot be written by settling each alone."""

@@ -52,7 +52,7 @@ WITH heads AS (
                 first_day, last_day, revision)
 ), logged AS (
     INSERT INTO log (txn, time, type, subject, venues, traceparent, data)
-    SELECT (SELECT log_txn()), $16, new.type, new.subject, new.venues::text[], new.traceparent, new.data::json
+    SELECT (SELECT pg_current_xact_id()::text::bigint + shift FROM log_shift), $16, new.type, new.subject, new.venues::text[], new.traceparent, new.data::json
     FROM unnest(string_to_array($32, E'\x1e'), string_to_array($33, E'\x1e'), string_to_array($34, E'\x1e'),
                 string_to_array($35, E'\x1e', E'\x1f'), string_to_array($36, E'\x1e'))
         AS new (type, subject, venues, traceparent, data)
