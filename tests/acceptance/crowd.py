@@ -161,7 +161,8 @@ async def assert_all_kept(crowd: Crowd, database_url: str, outages: list[Outage]
     connection = await asyncpg.connect(database_url)
     try:
         await _until_no_hold_is_due(connection)
-        stored = dict(await connection.fetch("SELECT id::text, status FROM booking WHERE channel = 'crowd'"))
+        rows = await connection.fetch("SELECT id::text, status FROM booking WHERE channel = 'crowd'")
+        stored = {row["id"]: row["status"] for row in rows}
         assert stored.keys() == crowd.told.keys(), (
             "each acknowledged key has its booking, and each booking was acknowledged"
         )

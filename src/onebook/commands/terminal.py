@@ -13,6 +13,7 @@ import msgspec
 import rich_click as click
 import uvloop
 from rich.console import Console
+from rich.text import Text
 
 from onebook.config import BadConfig
 from onebook.embedded.errors import EmbeddedError
@@ -56,7 +57,7 @@ class Failed(Exception):
 
 def fail(message: str, code: int = EXIT_FAILURE) -> NoReturn:
     """Tell people why, and end with a code."""
-    err.print(f"[red]error[/] {message}", highlight=False, soft_wrap=True)
+    err.print(Text("error", "red"), Text(message), soft_wrap=True)
     raise SystemExit(code)
 
 
