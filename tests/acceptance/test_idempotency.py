@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from onebook.ops.http_client import Answer, Client, ConnectionFailed
-from onebook.ops.verify import verify
+from onebook.ops.verify.audit import verify
 from tests.conftest import Server
 
 WORKERS = 2
