@@ -165,10 +165,11 @@ class Committer:
                 settled = await settle(connection, [waiting.command for waiting in batch], self._catalog)
             except (asyncio.CancelledError, asyncpg.InternalClientError):
                 # In the middle of a conversation: a half-read connection must not be used again.
-                connection.terminate()
+                if not _has_ended(connection):
+                    connection.terminate()
                 raise
             finally:
-                if connection.is_closed():
+                if _has_ended(connection):
                     await self._give_back()
         for waiting, outcome in zip(batch, settled, strict=True):
             count_outcome(waiting.command, outcome.verdict)
@@ -221,6 +222,14 @@ async def _resolved(command: Command, catalog: Catalog) -> Command:
     if isinstance(command, ChangeInventory):
         return replace(command, resource=await catalog.find_resource(command.resource.key))
     return command
+
+
+def _has_ended(connection: PoolConnectionProxy) -> bool:
+    """Whether a kept connection is of no more use: the pool takes back by itself what the server has closed."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
 
 
 def _fail(batch: Sequence[_Waiting], error: Exception) -> None:
