@@ -110,7 +110,7 @@ def render(report: BenchReport, console: Console) -> None:
     console.print(_verdict(report), highlight=False)
     if report.lone:
         console.print(_lone_table(report.lone))
-    console.print(_hardware_line(report.hardware), style="dim", highlight=False)
+    console.print(hardware_line(report.hardware), style="dim", highlight=False)
 
 
 def _rounds_table(report: BenchReport) -> Table:
@@ -123,10 +123,10 @@ def _rounds_table(report: BenchReport) -> Table:
         table.add_row(
             each.server,
             f"{each.holds_per_second:,.0f}",
-            *_latencies(each.load),
+            *latencies(each.load),
             f"{each.cpu_seconds_per_1000_holds:.3f}",
             f"{each.load.cpu_seconds:.1f}",
-            _answers(each.load),
+            answers(each.load),
         )
     return table
 
@@ -163,19 +163,20 @@ def _lone_table(lone: Sequence[Lone]) -> Table:
         bare = each.bare_commit_p50_ms
         table.add_row(
             each.server,
-            *_latencies(each.load),
+            *latencies(each.load),
             "" if bare is None else f"{bare:.2f}",
             "" if bare is None else f"{each.load.p50_ms / bare:.2f}",
-            _answers(each.load),
+            answers(each.load),
         )
     return table
 
 
-def _latencies(load: LoadReport) -> tuple[str, str, str]:
+def latencies(load: LoadReport) -> tuple[str, str, str]:
+    """p50, p95 and p99 as cells of a table, in milliseconds."""
     return f"{load.p50_ms:.2f}", f"{load.p95_ms:.2f}", f"{load.p99_ms:.2f}"
 
 
-def _answers(load: LoadReport) -> str:
+def answers(load: LoadReport) -> str:
     """The statuses; whatever is not a hold placed stands out."""
     parts = [
         f"{count:,} × {status}" if status == "201" else f"[red]{count:,} × {status}[/]"
@@ -186,7 +187,8 @@ def _answers(load: LoadReport) -> str:
     return ", ".join(parts) or "[red]none[/]"
 
 
-def _hardware_line(hardware: Hardware) -> str:
+def hardware_line(hardware: Hardware) -> str:
+    """The machine in one line."""
     return (
         f"{hardware.cpu_model}, {hardware.cores} cores, {hardware.memory_gib:.0f} GiB, {hardware.kernel}, "
         f"fsync {hardware.fsync_p50_ms:.2f} ms, PostgreSQL {hardware.postgresql}, driver {hardware.driver}"
