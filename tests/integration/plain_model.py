@@ -49,9 +49,7 @@ class Taken:
     deadline: int | None = None
 
     def units(self, resource: str, cell: int) -> int:
-        """How many units of a cell it takes."""
-        if self.state not in ("held", "confirmed", "blocked"):
-            return 0
+        """How many units of a cell its lines come to."""
         return _units(self.lines, resource, cell)
 
 
@@ -199,13 +197,16 @@ class PlainModel:
 
     def _left(self, resource: str, cell: int, own: Taken | None = None) -> int:
         there = self._rule(resource, cell, "capacity") + self._rule(resource, cell, "overbooking")
-        others = [taken for taken in (*self.bookings.values(), *self.blocks.values()) if taken is not own]
-        return int(there) - sum(taken.units(resource, cell) for taken in others)
+        taken = sum(each.units(resource, cell) for each in self._living() if each is not own)
+        return int(there) - taken
+
+    def _living(self) -> Iterator[Taken]:
+        everything = (*self.bookings.values(), *self.blocks.values())
+        return (taken for taken in everything if taken.state in ("held", "confirmed", "blocked"))
 
     def _excess(self, resource: str) -> int:
         """By how many units the fullest cell would be oversold."""
-        everything = (*self.bookings.values(), *self.blocks.values())
-        cells = {n for taken in everything for line in taken.lines for n in range(line.first, line.end)}
+        cells = {n for taken in self._living() for line in taken.lines for n in range(line.first, line.end)}
         return max((-self._left(resource, cell) for cell in cells | set(self.things[resource].cells)), default=0)
 
     def _refusal(self, basket: tuple[Asked, ...], own: Taken | None = None) -> Outcome | None:
