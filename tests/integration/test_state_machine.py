@@ -61,7 +61,7 @@ from onebook.model.commands import (
 from onebook.model.decide import Verdict
 from onebook.model.decision import Decision
 from onebook.model.resource import Unit
-from onebook.ops.verify import verify
+from onebook.ops.verify.audit import verify
 
 STEPS_PER_EXAMPLE = 100
 EVERYTHING = {
