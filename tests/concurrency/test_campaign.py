@@ -100,12 +100,12 @@ class Campaign:
 
     def _kill_when_due(self) -> None:
         """SIGKILL to one of the workers there are, which the supervisor replaces."""
-        if self._kill_after and self.answers >= self._kill_after[0]:
+        if not self._kill_after or self.answers < self._kill_after[0]:
+            return
+        if alive := [child.pid for child in psutil.Process(self._server.process.pid).children() if _is_worker(child)]:
+            os.kill(self._random.choice(alive), signal.SIGKILL)
             del self._kill_after[0]
-            alive = [child.pid for child in psutil.Process(self._server.process.pid).children() if _is_worker(child)]
-            if alive:
-                os.kill(self._random.choice(alive), signal.SIGKILL)
-                self.killed += 1
+            self.killed += 1
 
 
 def _is_worker(process: psutil.Process) -> bool:
@@ -120,7 +120,7 @@ async def rush(server: Server, *, attempts: int, kills: int, seed: int) -> None:
     campaign = Campaign(server, attempts=attempts, kills=kills, seed=seed)
     await campaign.run()
     assert campaign.answers >= attempts
-    assert campaign.killed > 0
+    assert campaign.killed == kills
     assert Counter(campaign.sold.values()) == {night: night[0] for night in campaign.nights}
     connection = await asyncpg.connect(server.database_url)
     try:
