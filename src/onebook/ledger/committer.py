@@ -147,6 +147,9 @@ class Committer:
                 log.warning("batch_again", reason=repr(error), attempt=attempt)
             except _AWAY as error:
                 log.warning("database_away", reason=repr(error), attempt=attempt)
+                batch = _repeatable(batch)
+                if not batch:
+                    return
                 await asyncio.sleep(min(RECONNECT_SECONDS * 2**attempt, self._seconds_left(batch)))
             except Exception as error:
                 log.exception("batch_failed", commands=len(batch))
@@ -230,6 +233,17 @@ def _has_ended(connection: PoolConnectionProxy) -> bool:
         return connection.is_closed()
     except asyncpg.InterfaceError:
         return True
+
+
+def _repeatable(batch: list[_Waiting]) -> list[_Waiting]:
+    """Those that may be settled again although they may have taken effect already.
+
+    A change that names the version it expects would find its own effect and be refused: it is told that its outcome is
+    unknown, and its sender looks.
+    """
+    once = [w for w in batch if isinstance(w.command, ChangeInventory) and w.command.expected_version is not None]
+    _fail(once, LedgerUnavailable("the database broke off; whether the change was made is unknown"))
+    return [waiting for waiting in batch if waiting not in once]
 
 
 def _fail(batch: Sequence[_Waiting], error: Exception) -> None:
