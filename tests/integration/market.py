@@ -39,8 +39,8 @@ DEFINITIONS = {
 
 NIGHTLY = ["double", "suite"]
 # Every minute cell that the machine can reach, turnaround included, and the sessions.
-MINUTES_BEFORE = 120
-OPENING = ("2026-12-01T07:00:00+00:00", "2026-12-01T21:00:00+00:00")
+MINUTES_BEFORE = 60
+OPENING = ("2026-12-01T08:00:00+00:00", "2026-12-01T19:00:00+00:00")
 
 
 def thing_of(definition: ResourceDefinition) -> Thing:
@@ -167,7 +167,7 @@ class Dice:
         if DEFINITIONS[code].unit is Unit.SESSION:
             session = self.one(0, 1)
             return Asked(code, session, session + 1, quantity)
-        first = self._random.randrange(9)
+        first = self._random.randrange(7)
         return Asked(code, first, first + self.one(1, 2, 3), quantity)
 
     def basket(self) -> tuple[Asked, ...]:
