@@ -61,6 +61,7 @@ class Catalog:
         self._resources: Seen[str, Resource] = Seen()
         self._sessions: Seen[tuple[str, str], Session] = Seen()
         self._sessions_until = 0.0
+        self._reading = asyncio.Lock()
         self.session_codes: dict[int, str] = {}
 
     def resource(self, key: str) -> Resource:
@@ -120,8 +121,12 @@ class Catalog:
 
     async def read_resources(self, keys: Iterable[str]) -> None:
         """See these resources, where they have to be read; unknown ones stay unseen. Raises TimeoutError."""
-        if missing := self._resources.missing(keys):
-            async with asyncio.timeout(READ_SECONDS):
+        wanted = list(keys)
+        if not self._resources.missing(wanted):
+            return
+        # One at a time: when a sale opens all ask at once, and the first to read brings the neighbours of the others.
+        async with asyncio.timeout(READ_SECONDS), self._reading:
+            if missing := self._resources.missing(wanted):
                 await self._read_resources(missing)
 
     async def _read_resources(self, keys: Sequence[str]) -> None:
