@@ -38,6 +38,7 @@ def main() -> None:
 
     key = OKPKey.generate_key("Ed25519")
     os.environ["BASELINE_DATABASE"] = own_database
+    os.environ["BASELINE_LOCK"] = options.lock
     os.environ[PUBLIC_KEY] = json.dumps(key.as_dict(private=False))
     config = uvicorn.Config(
         "baseline.app:app",
@@ -66,6 +67,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--resources", type=int, default=1000, help="how many: bench/r0, bench/r1, ...")
     parser.add_argument("--first-night", default=tomorrow.isoformat())
     parser.add_argument("--nights", type=int, default=365)
+    parser.add_argument(
+        "--lock",
+        choices=("nights", "resource"),
+        default="nights",
+        help="lock the nights alone, or the resource's row first",
+    )
     return parser.parse_args()
 
 

@@ -18,6 +18,7 @@ from .wire import Held, Line, PlaceHold
 # For each of two workers: of 5, 8, 10, 15 and 20 the best, or close to it, over 1,000 resources and over one.
 POOL_SIZE = 10
 
+LOCKS_RESOURCES = os.environ["BASELINE_LOCK"] == "resource"
 engine = create_async_engine(os.environ["BASELINE_DATABASE"], pool_size=POOL_SIZE, max_overflow=0)
 
 
@@ -62,6 +63,8 @@ async def place_hold(
 async def _take_nights(transaction: AsyncConnection, line: Line) -> None:
     """Lock the nights, check each, and take the units from all of them."""
     stay = {"first_night": line.first_night, "end": line.end}
+    if LOCKS_RESOURCES:
+        await transaction.execute(queries.LOCK_RESOURCE, {"resource": line.resource})
     nights = (await transaction.execute(queries.LOCK_NIGHTS, {"resource": line.resource, **stay})).all()
     if len(nights) < (line.end - line.first_night).days:
         raise HTTPException(404, "there is no such resource, or it is not sold on all of these nights")

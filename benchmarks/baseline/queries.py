@@ -18,6 +18,8 @@ LOCK_NIGHTS = (
     .with_for_update(of=nights)
 )
 
+LOCK_RESOURCE = select(resources.c.id).where(resources.c.code == bindparam("resource")).with_for_update()
+
 TAKE_NIGHTS = (
     update(nights)
     .where(nights.c.resource_id == bindparam("of_resource"), *_of_the_stay)

@@ -31,7 +31,7 @@ async def test_every_201_of_the_asyncio_driver_is_a_hold_in_the_baseline(folder:
     """Bookings, items, events and nights taken in the database are exactly the 201s that the driver counted."""
     first_night = datetime.now(UTC).date() + timedelta(days=1)
     async with baseline(
-        folder / "baseline", workers=2, resources=RESOURCES, first_night=first_night, nights=NIGHTS
+        folder / "baseline", workers=2, resources=RESOURCES, first_night=first_night, nights=NIGHTS, lock="resource"
     ) as server:
         before = server.cpu_seconds()
         report = await _drive(server, first_night)

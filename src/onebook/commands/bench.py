@@ -7,6 +7,7 @@ import rich_click as click
 from onebook.commands.terminal import Failed, err, json_option, out, print_json, runs
 from onebook.ops.bench.grown import run_grown
 from onebook.ops.bench.grown_report import render_grown
+from onebook.ops.bench.rounds import BaselineLock
 from onebook.ops.bench.run import BenchPlan, BenchUnavailable, Kind, render, run_bench
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -23,14 +24,23 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
     show_default=True,
     help="Generated between the rounds of `grown`.",
 )
+@click.option(
+    "--baseline-lock",
+    type=click.Choice(["nights", "resource"]),
+    default="nights",
+    show_default=True,
+    help="What the baseline locks: the nights alone, or the resource's row before them.",
+)
 @json_option
 @runs
-async def bench(what: str, seconds: int, rounds: int, bookings: int, as_json: bool) -> None:
+async def bench(
+    what: str, seconds: int, rounds: int, bookings: int, baseline_lock: BaselineLock, as_json: bool
+) -> None:
     """Measure holds a second: over many resources (holds), on one (hot), or before and after millions of bookings (grown).
 
     `all` is holds and hot.
     """
-    plan = BenchPlan(seconds=seconds, rounds=rounds)
+    plan = BenchPlan(seconds=seconds, rounds=rounds, baseline_lock=baseline_lock)
     try:
         if what == "grown":
             await _grown(bookings, plan, as_json)

@@ -21,6 +21,7 @@ from onebook.ops.bench.report import LoadReport, Round
 from onebook.ops.bench.servers import BenchUnavailable, Server, benchmarks_folder
 
 Driver = Literal["auto", "wrk", "asyncio"]
+BaselineLock = Literal["nights", "resource"]
 
 LOAD_GRACE_SECONDS = 90  # for the load generator to start, and to wait for the last answers
 
@@ -37,6 +38,8 @@ class BenchPlan(msgspec.Struct, frozen=True):
     workers: int = 2
     lone_holds: int = 500
     driver: Driver = "auto"
+    baseline_lock: BaselineLock = "nights"
+    """What the baseline locks: the nights alone, or the resource's row before them."""
     seed: int = 1
 
 

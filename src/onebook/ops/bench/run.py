@@ -35,24 +35,25 @@ async def run_bench(
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
     scenario = Scenario(1, 30, tomorrow) if kind == "hot" else Scenario(1000, 365, tomorrow)
     with throw_away_folder() as folder:
-        async with _both_servers(folder, scenario, plan.workers, tell) as servers:
+        async with _both_servers(folder, scenario, plan, tell) as servers:
             return await _Bench(kind, Rounds(plan, scenario, servers), folder, tell).run()
 
 
 @asynccontextmanager
 async def _both_servers(
-    folder: Path, scenario: Scenario, workers: int, tell: Callable[[str], None]
+    folder: Path, scenario: Scenario, plan: BenchPlan, tell: Callable[[str], None]
 ) -> AsyncIterator[tuple[Server, Server]]:
-    tell("starting the baseline")
+    tell(f"starting the baseline, which locks {plan.baseline_lock}")
     async with baseline(
         folder / "baseline",
-        workers=workers,
+        workers=plan.workers,
         resources=scenario.resources,
         first_night=scenario.first_night,
         nights=scenario.nights,
+        lock=plan.baseline_lock,
     ) as slow:
         tell("starting onebook")
-        async with onebook_server(folder / "onebook", workers=workers, resources=scenario.resources) as fast:
+        async with onebook_server(folder / "onebook", workers=plan.workers, resources=scenario.resources) as fast:
             yield slow, fast
 
 

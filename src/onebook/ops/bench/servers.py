@@ -69,7 +69,7 @@ def benchmarks_folder() -> Path:
 
 @asynccontextmanager
 async def baseline(
-    data: Path, *, workers: int, resources: int, first_night: date, nights: int
+    data: Path, *, workers: int, resources: int, first_night: date, nights: int, lock: str
 ) -> AsyncIterator[Server]:
     """The baseline on a PostgreSQL in `data`, with its inventory."""
     postgres = EmbeddedPostgres(data)
@@ -80,6 +80,7 @@ async def baseline(
         "--resources": resources,
         "--first-night": first_night,
         "--nights": nights,
+        "--lock": lock,
     }
     command = [
         sys.executable,
