@@ -95,11 +95,6 @@ class Supervisor:
         """The processes that answer requests."""
         return [worker.pid for worker in self._workers if worker.returncode is None]
 
-    @property
-    def postgres_pid(self) -> int | None:
-        """The embedded database's process."""
-        return None if self._postgres is None else self._postgres.pid
-
     async def start(self) -> Running:
         """Start everything, in order, in a folder that this process has claimed."""
         self._reserved = _reserve(self._settings.server.host, self._settings.server.port)

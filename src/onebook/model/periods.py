@@ -77,8 +77,3 @@ def midnight_number(text: str, cell_minutes: int, zone: ZoneInfo) -> int:
 def night_date(number: int) -> date:
     """The local date of a night."""
     return date.fromordinal(number + _EPOCH_ORDINAL)
-
-
-def local_date(number: int, cell_minutes: int, zone: ZoneInfo) -> date:
-    """The venue's date on which a minute cell begins."""
-    return datetime.fromtimestamp(number * cell_minutes * 60, zone).date()
