@@ -2,11 +2,13 @@
 
 from tests.conftest import Bench
 
+from onebook.ledger.definitions import ResourceDefinition
 from onebook.ledger.ledger import Placing
 from onebook.model.booking import Status
 from onebook.model.commands import ConfirmBooking, Wanted
 from onebook.model.decision import Decision, Unchanged
-from onebook.model.refusals import SoldOut
+from onebook.model.refusals import BelowSold, SoldOut
+from onebook.model.resource import Kind, Unit
 
 STAY = Wanted(resource="alfama/double", starts="2026-12-01", ends="2026-12-04")
 
@@ -56,3 +58,15 @@ async def test_a_hold_becomes_a_booking(bench: Bench) -> None:
     assert isinstance(settled.verdict, Decision) and settled.verdict.booking is not None
     assert settled.verdict.booking.status is Status.CONFIRMED
     assert await bench.reader.fetchval("SELECT sum(held) * 10 + sum(booked) FROM cell") == 3
+
+
+async def test_a_definition_below_what_is_sold_is_refused_by_date(bench: Bench) -> None:
+    """A lower default capacity than is sold is refused with the figures and the night, as people write it."""
+    await bench.room("alfama/double", capacity=2)
+    await place(bench, "first")
+    await place(bench, "second")
+    definition = ResourceDefinition("double", Kind.ROOM, "double", Unit.NIGHT, 1, capacity=1)
+    refused = await bench.definitions.put_resources("alfama", [definition])
+    assert isinstance(refused, BelowSold)
+    assert (refused.taken, refused.capacity) == (2, 1)
+    assert refused.cell in {"2026-12-01", "2026-12-02", "2026-12-03"}

@@ -15,7 +15,7 @@ from onebook.ledger.catalog import SQL, Catalog
 from onebook.ledger.failures import LedgerUnavailable, Unprocessable
 from onebook.model.hours import OpeningHours
 from onebook.model.refusals import BelowSold, InUse, Refusal
-from onebook.model.resource import Kind, Unit
+from onebook.model.resource import Kind, Unit, Venue, time_label
 
 MAX_ATTEMPTS = 5
 
@@ -95,7 +95,7 @@ class Definitions:
         for _ in range(MAX_ATTEMPTS):
             try:
                 async with self._pool.acquire(timeout=2) as connection, connection.transaction():
-                    put = _Put(connection, venue, found.id, definitions)
+                    put = _Put(connection, found, definitions)
                     outcome = await put.run()
                     if put.facts is not None:
                         subject = f"resources/{venue}/{definitions[0].code}"
@@ -113,10 +113,11 @@ class Definitions:
 class _Put:
     """One transaction that puts resources of one venue."""
 
-    def __init__(self, connection: Any, venue: str, venue_id: int, definitions: Sequence[ResourceDefinition]) -> None:
+    def __init__(self, connection: Any, venue: Venue, definitions: Sequence[ResourceDefinition]) -> None:
         self._connection = connection
-        self._venue = venue
-        self._venue_id = venue_id
+        self._venue = venue.code
+        self._venue_id = venue.id
+        self._zone = venue.zone
         self._definitions = definitions
         self.facts: dict[str, Any] | None = None
 
@@ -160,7 +161,8 @@ class _Put:
             if over is not None:
                 return BelowSold(
                     resource=key,
-                    cell=str(over["number"]),
+                    cell=over["session"]
+                    or time_label(definition.unit, over["number"], definition.cell_minutes, self._zone),
                     taken=over["taken"],
                     capacity=over["capacity"],
                     overbooking=over["overbooking"],

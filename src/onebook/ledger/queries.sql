@@ -227,7 +227,9 @@ WHERE resource.id = cell.resource_id AND resource.id = ANY ($1) AND NOT (own_cap
 
 -- name: oversold_by
 -- The fullest cell that a default capacity and overbooking would leave oversold.
-SELECT number, held + booked + blocked AS taken, new.capacity, new.overbooking
+SELECT number, held + booked + blocked AS taken, new.capacity, new.overbooking,
+       (SELECT session.code FROM resource JOIN session ON session.id = number
+        WHERE resource.id = cell.resource_id AND unit = 'session') AS session
 FROM cell CROSS JOIN LATERAL (
     SELECT CASE WHEN own_capacity THEN cell.capacity ELSE $2::integer END AS capacity,
            CASE WHEN own_overbooking THEN cell.overbooking ELSE $3::integer END AS overbooking

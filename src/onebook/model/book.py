@@ -11,8 +11,7 @@ from msgspec import UNSET
 from onebook.model.booking import Block, Booking, BookingId
 from onebook.model.commands import InventoryChange
 from onebook.model.decision import Decision, Move
-from onebook.model.periods import minute_label, night_label
-from onebook.model.resource import Resource, Unit
+from onebook.model.resource import Resource, Unit, time_label
 
 RESTRICTIONS = ("closed", "min_stay", "max_stay", "closed_to_arrival", "closed_to_departure")
 
@@ -117,11 +116,10 @@ class Shelf:
 
     def label(self, number: int) -> str:
         """A cell as people write it."""
-        if self.resource.unit is Unit.NIGHT:
-            return night_label(number)
-        if self.resource.unit is Unit.SESSION:
+        resource = self.resource
+        if resource.unit is Unit.SESSION:
             return self.session_codes[number]
-        return minute_label(number, self.resource.cell_minutes, self.resource.venue.zone)
+        return time_label(resource.unit, number, resource.cell_minutes, resource.venue.zone)
 
 
 class Book:

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from onebook.model.hours import OpeningHours
+from onebook.model.periods import minute_label, night_label
 
 
 class Kind(StrEnum):
@@ -70,3 +71,8 @@ class Resource(msgspec.Struct, frozen=True):
     min_stay: int | None
     max_stay: int | None
     revision: int
+
+
+def time_label(unit: Unit, number: int, cell_minutes: int, zone: ZoneInfo) -> str:
+    """A cell of a night or minute grid as people write it; a session's cell has its code for a label."""
+    return night_label(number) if unit is Unit.NIGHT else minute_label(number, cell_minutes, zone)

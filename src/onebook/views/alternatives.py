@@ -21,8 +21,7 @@ from onebook.ledger.resolve import resolve
 from onebook.model.book import Book, Shelf
 from onebook.model.bookable import refusal_of_basket
 from onebook.model.commands import Line, Wanted
-from onebook.model.periods import minute_label, night_label
-from onebook.model.resource import Unit
+from onebook.model.resource import Unit, time_label
 from onebook.views.availability import SQL
 from onebook.views.period import Period, period_of
 from onebook.views.search import find_free
@@ -147,9 +146,5 @@ def _shifted(line: Line) -> Iterator[Line]:
     for distance in range(1, MAX_SHIFT_CELLS + 1):
         for shift in (distance, -distance):
             first, end = line.first + shift, line.end + shift
-            if resource.unit is Unit.NIGHT:
-                starts, ends = night_label(first), night_label(end)
-            else:
-                minutes, zone = resource.cell_minutes, resource.venue.zone
-                starts, ends = minute_label(first, minutes, zone), minute_label(end, minutes, zone)
+            starts, ends = (time_label(resource.unit, n, resource.cell_minutes, resource.venue.zone) for n in (first, end))
             yield replace(line, first=first, end=end, starts=starts, ends=ends)

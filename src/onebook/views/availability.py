@@ -9,8 +9,7 @@ import msgspec
 from onebook.ledger.catalog import Catalog, resource_of
 from onebook.ledger.failures import Unprocessable
 from onebook.model.hours import covers
-from onebook.model.periods import minute_label, night_label
-from onebook.model.resource import Resource, Unit
+from onebook.model.resource import Resource, Unit, time_label
 from onebook.sql import statements
 from onebook.views.period import Period, period_of
 
@@ -100,16 +99,10 @@ def _on_sale(
         labels = [row["code"] for row in sessions]
     else:
         numbers = list(range(*_range(resource, period, sessions)))
-        labels = [_label(resource, number) for number in numbers]
+        labels = [time_label(resource.unit, n, resource.cell_minutes, resource.venue.zone) for n in numbers]
     default = resource.capacity + resource.overbooking
     available = [known.get((resource.id, number), default) if _open(resource, number) else 0 for number in numbers]
     return OnSale(resource=resource.key, version=version, cells=labels, available=available)
-
-
-def _label(resource: Resource, number: int) -> str:
-    if resource.unit is Unit.NIGHT:
-        return night_label(number)
-    return minute_label(number, resource.cell_minutes, resource.venue.zone)
 
 
 def _open(resource: Resource, number: int) -> bool:
