@@ -146,5 +146,7 @@ def _shifted(line: Line) -> Iterator[Line]:
     for distance in range(1, MAX_SHIFT_CELLS + 1):
         for shift in (distance, -distance):
             first, end = line.first + shift, line.end + shift
-            starts, ends = (time_label(resource.unit, n, resource.cell_minutes, resource.venue.zone) for n in (first, end))
+            starts, ends = (
+                time_label(resource.unit, n, resource.cell_minutes, resource.venue.zone) for n in (first, end)
+            )
             yield replace(line, first=first, end=end, starts=starts, ends=ends)
