@@ -56,6 +56,70 @@ class Logging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal["auto", "text", "json"]
 
 
+class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which NATS; an empty url means the embedded one."""
+
+    url: str
+    max_store_mib: Count
+    max_age_minutes: Count
+
+
+class RelaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From the WAL to the broker."""
+
+    slot: Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,63}\Z")]
+    heartbeat_seconds: Annotated[float, Meta(gt=0, le=5)]
+    max_waiting_mib: Count
+
+
+class ViewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Availability in memory."""
+
+    version_wait_seconds: Annotated[float, Meta(ge=0, le=3)]
+    cached_answers: Count
+
+
+class PushSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Streams to clients."""
+
+    max_clients: Count
+    max_client_buffer_kib: Annotated[int, Meta(ge=16)]
+    kept_events: Count
+    comment_seconds: Seconds
+
+
+class WebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Deliveries to partners' endpoints."""
+
+    allow_loopback: bool
+    concurrency: Count
+    endpoint_concurrency: Count
+    timeout_seconds: Annotated[float, Meta(gt=0, le=60)]
+    first_retry_seconds: Seconds
+    give_up_hours: Annotated[float, Meta(gt=0)]
+    breaker_failures: Count
+    breaker_seconds: Seconds
+    secret_overlap_hours: Annotated[float, Meta(ge=0)]
+    keep_days: Count
+
+
+class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When somebody is told."""
+
+    url: str
+    secret: str
+    lag_seconds: Seconds
+    for_seconds: Seconds
+
+
+class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which requests are followed, and where their spans go."""
+
+    sample_ratio: Annotated[float, Meta(ge=0, le=1)]
+    otlp_endpoint: str
+    keep_hours: Count
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of them, by section."""
 
@@ -64,6 +128,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ledger: LedgerLimits
     auth: Auth
     log: Logging
+    broker: BrokerSettings
+    relay: RelaySettings
+    views: ViewSettings
+    push: PushSettings
+    webhooks: WebhookSettings
+    alerts: AlertSettings
+    tracing: TracingSettings
 
 
 def load(

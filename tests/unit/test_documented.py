@@ -19,7 +19,7 @@ def test_every_setting_is_documented() -> None:
     )
     defaults = tomllib.loads((files("onebook") / "defaults.toml").read_text("utf-8"))
     assert sorted(documented) == sorted(
-        (f"{section}.{name}", f"ONEBOOK_{section}_{name}".upper(), str(value))
+        (f"{section}.{name}", f"ONEBOOK_{section}_{name}".upper(), _written(value))
         for section, entries in defaults.items()
         for name, value in entries.items()
     )
@@ -35,3 +35,8 @@ def test_every_command_is_documented() -> None:
         f"onebook {name}": sorted(p.opts[0] for p in command.params if isinstance(p, click.Option))
         for name, command in main.commands.items()
     }
+
+
+def _written(value: object) -> str:
+    """A default as TOML writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

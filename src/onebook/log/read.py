@@ -44,13 +44,17 @@ START = Cursor(0, 0)
 
 
 class CloudEvent(msgspec.Struct, frozen=True):
-    """An entry as CloudEvents 1.0 JSON. `time` is that of the decision, read under the locks it was committed with."""
+    """An entry as CloudEvents 1.0 JSON. `time` is that of the decision, read under the locks it was committed with.
+
+    `sequence` is its place in the log as text that sorts (the CloudEvents extension of that name).
+    """
 
     id: str
     type: str
     source: str
     subject: str
     time: datetime
+    sequence: str
     data: msgspec.Raw
     traceparent: str | msgspec.UnsetType = msgspec.UNSET
     specversion: str = "1.0"
@@ -65,6 +69,7 @@ def event_of(row: Any) -> CloudEvent:
         source=f"/venues/{row['venues'][0]}",
         subject=row["subject"],
         time=row["time"],
+        sequence=f"{row['txn']:016d}.{row['position']:016d}",
         data=msgspec.Raw(row["data"].encode()),
         traceparent=row["traceparent"] or msgspec.UNSET,
     )

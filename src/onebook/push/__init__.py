@@ -1,0 +1,1 @@
+"""Events to whoever listens: SSE and WebSocket from one hub."""

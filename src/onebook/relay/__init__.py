@@ -1,0 +1,1 @@
+"""WAL → broker: every committed entry of the log, in commit order."""
