@@ -1,7 +1,7 @@
 """What a broker has to do for us: carry messages in order, from one publisher to many subscribers.
 
 The broker is transport, not truth: it may lose messages, since each names the one before it (`previous`) and a subscriber that
-misses one reads the log. It must not reorder those it delivers. Each implementation passes tests/integration/broker_conformance.py.
+misses one reads the log. It must not reorder those it delivers. Each implementation passes broker_conformance.py (in tests/).
 """
 
 from collections.abc import Sequence
