@@ -67,6 +67,7 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RelaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """From the WAL to the broker."""
 
+    enabled: bool
     slot: Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,63}\Z")]
     heartbeat_seconds: Annotated[float, Meta(gt=0, le=5)]
     max_waiting_mib: Count

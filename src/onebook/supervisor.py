@@ -1,8 +1,8 @@
-"""Everything on one machine: the database, the migrations and the workers, started in order and kept going.
+"""Everything on one machine: database, migrations, broker and our processes, started in order and kept going.
 
 Who calls me: `onebook up`, and the commands that need a server of their own. What I own: the data folder's claim, the
-embedded PostgreSQL and the worker processes; I answer no requests. What survives a crash: workers end when I am gone
-(their life-line), the database is found and taken over by the next start. What bounds me: `MAX_RESTARTS` restarts in
+embedded PostgreSQL and NATS, and the processes; I answer no requests. What survives a crash: the processes end when I am
+gone (their life-line), database and broker are found and ended by the next start. What bounds me: `MAX_RESTARTS` restarts in
 `RESTART_WINDOW_SECONDS`; more often than that is not a crash but a fault, and I stop with an error.
 """
 
@@ -10,25 +10,26 @@ import asyncio
 import os
 import shutil
 import socket
-import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import IO, Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import msgspec
 import structlog
 
 from onebook.api.tokens import Keys
+from onebook.child import Child, DidNotStart
 from onebook.config import Settings
 from onebook.embedded.errors import EmbeddedError
 from onebook.embedded.folder import DataFolder
+from onebook.embedded.nats import EmbeddedNats
 from onebook.embedded.postgres import EmbeddedPostgres
+from onebook.job import Job
 from onebook.ledger.database import migrate
-from onebook.worker import READY, Job, listening_socket
+from onebook.worker import listening_socket
 
-WORKER_START_SECONDS = 30.0
 MAX_RESTARTS = 20
 RESTART_WINDOW_SECONDS = 60.0
 
@@ -79,21 +80,23 @@ class Supervisor:
         self._settings = settings
         self._folder = folder
         self._step = step
-        self._quiet = quiet
-        self._metrics = folder.path / "metrics"  # what the workers count, so that any of them can tell the sum
+        self._errors = folder.path / "workers.log" if quiet else None
+        self._metrics = folder.path / "metrics"  # what the processes count, so that any of them can tell the sum
         self._postgres = None if settings.database.url else EmbeddedPostgres(folder.path)
-        self._workers: list[asyncio.subprocess.Process] = []
+        embedded_broker = settings.relay.enabled and not settings.broker.url
+        self._nats = EmbeddedNats(folder.path) if embedded_broker else None
+        self._workers: list[Child] = []
+        self._background: list[Child] = []
         self._watchers: list[asyncio.Task[None]] = []
         self._restarts: deque[float] = deque(maxlen=MAX_RESTARTS)
         self._reserved: socket.socket | None = None
-        self._job = b""
         self._status: dict[str, Any] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def worker_pids(self) -> list[int]:
         """The processes that answer requests."""
-        return [worker.pid for worker in self._workers if worker.returncode is None]
+        return [worker.pid for worker in self._workers if worker.pid is not None]
 
     async def start(self) -> Running:
         """Start everything, in order, in a folder that this process has claimed."""
@@ -105,17 +108,30 @@ class Supervisor:
             url = self._settings.database.url if self._postgres is None else await self._postgres.start()
         with self._timed("migrations"):
             await migrate(url)
-        job = Job(settings=self._settings, database_url=url, keys=str(self._folder.keys), port=port)
-        self._job = msgspec.json.encode(job) + b"\n"
+        relay_broker, consumer_broker = await self._start_broker()
         shutil.rmtree(self._metrics, ignore_errors=True)
         self._metrics.mkdir()
-        with self._timed("workers"):
-            await self._spawn_all()
-        self._watchers = [asyncio.create_task(self._keep_worker(i)) for i in range(len(self._workers))]
-        if self._postgres is not None:
-            self._watchers.append(asyncio.create_task(self._keep_postgres(self._postgres)))
+        job = Job(
+            settings=self._settings,
+            database_url=url,
+            broker_url=consumer_broker,
+            keys=str(self._folder.keys),
+            port=port,
+        )
+        if self._settings.relay.enabled:
+            relay_job = msgspec.structs.replace(job, broker_url=relay_broker)
+            self._background = [
+                self._child("relay", ("onebook.background", "relay"), relay_job),
+                self._child("sender", ("onebook.background", "sender"), job),
+            ]
+        self._workers = [
+            self._child("a worker", ("onebook.worker",), job) for _ in range(self._settings.server.workers)
+        ]
+        with self._timed("processes"):
+            await self._start_children()
+        self._watch()
         base_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        self._status = {"pid": os.getpid(), "url": base_url, "database": url}
+        self._status = {"pid": os.getpid(), "url": base_url, "database": url, "broker": consumer_broker}
         self._write_status()
         return Running(base_url=base_url, database_url=url, folder=self._folder, supervisor=self)
 
@@ -124,7 +140,11 @@ class Supervisor:
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
-        await asyncio.gather(*(self._end(worker) for worker in self._workers))
+        await asyncio.gather(*(worker.end() for worker in self._workers))
+        # Before the database: a reader of its WAL holds up its end.
+        await asyncio.gather(*(child.end() for child in self._background))
+        if self._nats is not None:
+            await self._nats.stop()
         if self._postgres is not None:
             await self._postgres.stop()
         if self._reserved is not None:
@@ -133,75 +153,65 @@ class Supervisor:
             self._folder.status_file.unlink(missing_ok=True)
         self._folder.release()
 
-    async def _spawn_all(self) -> None:
-        spawned = await asyncio.gather(
-            *(self._spawn() for _ in range(self._settings.server.workers)), return_exceptions=True
-        )
-        self._workers = [worker for worker in spawned if not isinstance(worker, BaseException)]
-        for failure in spawned:
+    async def _start_broker(self) -> tuple[str, str]:
+        """The broker's URLs: the relay's, who may publish, and the consumers'. Empty without a pipeline."""
+        if self._nats is None:
+            return self._settings.broker.url, self._settings.broker.url
+        with self._timed("broker"):
+            credentials = await self._nats.start()
+        return credentials.relay_url, credentials.consumer_url
+
+    async def _start_children(self) -> None:
+        children = [*self._background, *self._workers]
+        for failure in await asyncio.gather(*(child.start() for child in children), return_exceptions=True):
+            if isinstance(failure, DidNotStart):
+                raise CannotServe(str(failure)) from failure
             if isinstance(failure, BaseException):
                 raise failure
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        with self._errors() as errors:
-            worker = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "onebook.worker",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=errors,
-                env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._metrics)},
-                start_new_session=True,  # Ctrl-C is for the supervisor, which stops its workers in order
-            )
-        try:
-            async with asyncio.timeout(WORKER_START_SECONDS):
-                if worker.stdin is not None:
-                    worker.stdin.write(self._job)  # not on the command line, where everybody reads passwords
-                line = await worker.stdout.readline() if worker.stdout is not None else b""
-        except TimeoutError:
-            line = b""
-        except asyncio.CancelledError:  # stopped meanwhile, and nobody else knows of this worker yet
-            worker.kill()
-            raise
-        if line.decode().strip() != READY:
-            await self._end(worker)
-            raise CannotServe("a worker did not start; what it wrote says why (workers.log, or above)")
-        return worker
+    def _child(self, name: str, command: tuple[str, ...], job: Job) -> Child:
+        return Child(
+            name,
+            command,
+            msgspec.json.encode(job) + b"\n",
+            metrics=self._metrics,
+            errors=self._errors,
+            graceful_seconds=self._settings.server.graceful_seconds,
+        )
 
-    @contextmanager
-    def _errors(self) -> Iterator[IO[bytes] | None]:
-        """Where a worker's stderr goes; None is where ours goes."""
-        if not self._quiet:
-            yield None
-            return
-        with (self._folder.path / "workers.log").open("ab") as log_file:
-            yield log_file
+    def _watch(self) -> None:
+        keepers = [self._keep_child(child) for child in (*self._background, *self._workers)]
+        if self._postgres is not None:
+            keepers.append(self._keep_postgres(self._postgres))
+        if self._nats is not None:
+            keepers.append(self._keep_nats(self._nats))
+        self._watchers = [asyncio.create_task(keeper) for keeper in keepers]
 
-    async def _end(self, worker: asyncio.subprocess.Process) -> None:
-        if worker.returncode is not None:
-            return
-        with suppress(ProcessLookupError):
-            worker.terminate()
-        try:
-            await asyncio.wait_for(worker.wait(), self._settings.server.graceful_seconds + 2)
-        except TimeoutError:
-            with suppress(ProcessLookupError):
-                worker.kill()
-            await worker.wait()
-
-    async def _keep_worker(self, index: int) -> None:
+    async def _keep_child(self, child: Child) -> None:
         while True:
-            code = await self._workers[index].wait()
-            log.error("worker_died", pid=self._workers[index].pid, code=code)
-            if not await self._may_restart("workers keep dying"):
+            pid = child.pid
+            code = await child.wait()
+            log.error("process_died", process=child.name, pid=pid, code=code)
+            if not await self._may_restart("processes keep dying"):
                 return
             try:
-                self._workers[index] = await self._spawn()
-            except CannotServe as error:
-                log.error("worker_did_not_start", reason=str(error))
+                await child.start()
+            except DidNotStart as error:
+                log.error("process_did_not_start", reason=str(error))
             else:
                 self._write_status()
+
+    async def _keep_nats(self, nats: EmbeddedNats) -> None:
+        while True:
+            code = await nats.wait()
+            log.error("broker_died", code=code)
+            if not await self._may_restart("the broker keeps dying; see nats.log in the data folder"):
+                return
+            try:
+                await nats.start()
+            except EmbeddedError as error:
+                self._fail(CannotServe(str(error)))
+                return
 
     async def _keep_postgres(self, postgres: EmbeddedPostgres) -> None:
         while True:
@@ -229,7 +239,10 @@ class Supervisor:
 
     def _write_status(self) -> None:
         written = self._folder.status_file.with_suffix(".new")
-        written.write_bytes(msgspec.json.encode({**self._status, "workers": self.worker_pids}))
+        pids = {child.name: child.pid for child in self._background}
+        with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            # Its owner's alone: the broker's URL has the password of those who only read.
+            file.write(msgspec.json.encode({**self._status, "workers": self.worker_pids, **pids}))
         written.replace(self._folder.status_file)
 
     def _timed(self, name: str) -> "_Timed":

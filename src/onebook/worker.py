@@ -1,42 +1,26 @@
 """One worker process: answers requests on the shared port, and ends with its supervisor.
 
-Who calls me: the supervisor, with the job as a line of JSON on standard input. What I own: one event loop, the pools and the
-committer that wiring builds in it. What survives my crash: everything answered. Standard input stays open as the life-line: when
-the supervisor is gone, however it went, it closes, and I stop.
+Who calls me: the supervisor (see job.py). What I own: one event loop, the pools, the committer and the view that wiring builds
+in it. What survives my crash: everything answered.
 """
 
-import asyncio
 import gc
 import signal
 import socket
-import sys
-from pathlib import Path
 
-import msgspec
 import uvicorn
 import uvloop
 
 from onebook.api.app import create_app
 from onebook.api.express import ExpressProtocol
-from onebook.config import Settings
+from onebook.job import READY, Job, read_job, when_supervisor_is_gone
 from onebook.logs import configure_logs
 from onebook.wiring import open_engine
-
-READY = "ready"
-
-
-class Job(msgspec.Struct, frozen=True):
-    """What a worker has to know."""
-
-    settings: Settings
-    database_url: str
-    keys: str
-    port: int
 
 
 def main() -> None:
     """Serve until SIGTERM, or until the supervisor is gone."""
-    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
+    job = read_job()
     configure_logs(job.settings.log)
     # Requests leave few cycles behind: looking for them ten times less often saves a tenth of the processor time.
     gc.set_threshold(20_000, 20, 50)
@@ -44,7 +28,7 @@ def main() -> None:
 
 
 async def _serve(job: Job) -> None:
-    app = create_app(lambda: open_engine(job.settings, job.database_url, Path(job.keys)))
+    app = create_app(lambda: open_engine(job))
     server = _Server(
         uvicorn.Config(
             app,
@@ -59,7 +43,7 @@ async def _serve(job: Job) -> None:
             timeout_graceful_shutdown=int(job.settings.server.graceful_seconds) or 1,
         )
     )
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), server.supervisor_gone)
+    when_supervisor_is_gone(server.stop)
     await server.serve(sockets=[listening_socket(job.settings.server.host, job.port)])
 
 
@@ -72,9 +56,8 @@ class _Server(uvicorn.Server):
         if self.started:
             print(READY, flush=True)
 
-    def supervisor_gone(self) -> None:
-        """Standard input has closed."""
-        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+    def stop(self) -> None:
+        """Stop as SIGTERM would have it."""
         self.handle_exit(signal.SIGTERM, None)
 
 

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -32,9 +33,18 @@ def test_every_command_is_documented() -> None:
         section.partition("\n")[0]: sorted(re.findall(r"^\| `(--\S+?)[ `]", section, re.M)) for section in sections
     }
     assert documented == {
-        f"onebook {name}": sorted(p.opts[0] for p in command.params if isinstance(p, click.Option))
-        for name, command in main.commands.items()
+        name: sorted(p.opts[0] for p in command.params if isinstance(p, click.Option))
+        for name, command in _commands("onebook", main)
     }
+
+
+def _commands(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, with the words that people type."""
+    if not isinstance(command, click.Group):
+        yield name, command
+        return
+    for word, inner in command.commands.items():
+        yield from _commands(f"{name} {word}", inner)
 
 
 def _written(value: object) -> str:

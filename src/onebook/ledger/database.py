@@ -36,6 +36,7 @@ _WRITER_SETTINGS = {
     "application_name": "onebook-ledger",
 }
 _READER_SETTINGS = {"jit": "off", "statement_timeout": "4s", "application_name": "onebook-reader"}
+_FOLLOWER_SETTINGS = {"jit": "off", "statement_timeout": "60s", "application_name": "onebook-follower"}
 
 
 class RefusedDatabase(Exception):
@@ -52,10 +53,21 @@ async def open_reader(url: str, size: int) -> asyncpg.Pool:
     return await _open(url, size, _READER_SETTINGS)
 
 
-async def _open(url: str, size: int, settings: dict[str, str]) -> asyncpg.Pool:
+async def open_follower(url: str, size: int) -> asyncpg.Pool:
+    """Connections of what follows the log: nobody waits for their answers, which may be whole tables."""
+    return await _open(url, size, _FOLLOWER_SETTINGS, command_seconds=60)
+
+
+async def _open(url: str, size: int, settings: dict[str, str], *, command_seconds: float = 4) -> asyncpg.Pool:
     # No session state is ever changed on these connections, so none has to be reset when one is given back.
     return await asyncpg.create_pool(
-        url, min_size=0, max_size=size, timeout=2, command_timeout=4, server_settings=settings, reset=_keep
+        url,
+        min_size=0,
+        max_size=size,
+        timeout=2,
+        command_timeout=command_seconds,
+        server_settings=settings,
+        reset=_keep,
     )
 
 
