@@ -1,1 +1,1 @@
-"""Events to whoever listens: SSE and WebSocket from one hub."""
+"""Streams to clients: one hub per worker; Server-Sent Events and WebSockets hang on it (see api/stream_routes.py)."""
