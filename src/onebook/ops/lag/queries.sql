@@ -1,0 +1,7 @@
+-- Every statement of the watch, by name.
+
+-- name: letters_waiting
+-- Dead letters by consumer; $1 at the most are counted, so that a heap of them does not cost more and more.
+SELECT consumer, count(*) AS waiting
+FROM (SELECT consumer FROM dead_letter LIMIT $1) AS letter
+GROUP BY consumer;

@@ -1,0 +1,1 @@
+"""What the metrics of a machine say of its pipeline. Beside the rooms: imports nothing of ours."""
