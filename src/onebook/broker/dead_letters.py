@@ -36,6 +36,13 @@ class DeadLetter(msgspec.Struct, frozen=True):
     replay_requested_at: datetime | None
 
 
+class LetterWithEvent(msgspec.Struct, frozen=True):
+    """A letter and its event, which is null where the letter stands for no entry of the log."""
+
+    letter: DeadLetter
+    event: CloudEvent | None
+
+
 class WantedReplay(msgspec.Struct, frozen=True):
     """A letter that is to be tried again; once `due`, a success takes it out."""
 
@@ -58,13 +65,13 @@ class DeadLetters:
         """Up to `limit` letters whose id is above `after`, in the order in which they came."""
         return [_letter(row) for row in await self._pool.fetch(SQL["letters"], after, consumer, limit)]
 
-    async def show(self, identity: int) -> tuple[DeadLetter, CloudEvent | None] | None:
-        """A letter with its event; None if there is no such letter. The event is None where it stands for no entry of the log."""
+    async def show(self, identity: int) -> LetterWithEvent | None:
+        """A letter with its event; None if there is no such letter."""
         row = await self._pool.fetchrow(SQL["letter"], identity)
         if row is None:
             return None
         entry = await self.entry(row["txn"], row["position"])
-        return _letter(row), None if entry is None else event_of(entry)
+        return LetterWithEvent(_letter(row), None if entry is None else event_of(entry))
 
     async def replay(self, identities: Sequence[int]) -> Sequence[int]:
         """Ask for another try of these; those that exist."""
