@@ -2,7 +2,10 @@
 
 import asyncio
 import math
+import subprocess
+import sys
 from io import StringIO
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,7 +19,7 @@ from onebook.ops.http_client import Client, ConnectionFailed
 from onebook.ops.lag.screen import line_of, screen_of
 from onebook.ops.lag.source import Metrics, NoReading
 from onebook.readings.pipeline import Pipeline, pipeline_of, quantile
-from onebook.readings.scrape import Scrape, scrape_text
+from onebook.readings.scrape import Scrape, scrape_levels, scrape_machine, scrape_text
 
 BOUNDS = (0.001, 0.01, 0.1)
 
@@ -205,3 +208,23 @@ async def test_a_server_without_metrics_gives_no_reading() -> None:
     async with Client(f"http://127.0.0.1:{port}") as http:
         with pytest.raises(ConnectionFailed):
             await Metrics(http).next()
+
+
+def test_the_metrics_of_all_processes_are_read_from_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counters of two processes are summed up, the worst lag counts, and histograms are left out where nobody looks at them."""
+    counting = (
+        "import sys\n"
+        "from onebook.broker.metrics import CDC_LAG, END_TO_END, EVENTS\n"
+        "EVENTS.labels('view').inc(3); CDC_LAG.labels('view').set(float(sys.argv[1])); END_TO_END.labels('view').observe(0.003)"
+    )
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    for lag in ("0.5", "2.5"):
+        subprocess.run([sys.executable, "-c", counting, lag], check=True, timeout=60)
+    (view,) = pipeline_of(scrape_machine(1.0)).consumers
+    assert view.end_to_end_p50_ms == pytest.approx(3.0)
+    levels = scrape_levels(1.0)
+    assert levels.total("onebook_consumer_events_total", consumer="view") == 6
+    assert levels.total("onebook_cdc_lag_seconds") == 2.5
+    assert levels.buckets("onebook_end_to_end_seconds") == ()

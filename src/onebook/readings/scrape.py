@@ -5,14 +5,16 @@ tells them to others, as text. Both make the same scrape.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
-from prometheus_client import REGISTRY, CollectorRegistry, Metric
+from prometheus_client import REGISTRY, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+KINDS = ("counter", "gauge", "histogram")
 
 Labels = frozenset[tuple[str, str]]
 Buckets = tuple[tuple[float, float], ...]
@@ -48,18 +50,20 @@ class Scrape(msgspec.Struct, frozen=True):
         return tuple(sorted(sums.items()))
 
 
-def machine_registry() -> CollectorRegistry:
-    """What all processes of this machine count; outside of a server, what this one counts."""
+def scrape_machine(now: float, kinds: Sequence[str] = KINDS) -> Scrape:
+    """This machine's metrics; outside of a server, those of this process.
+
+    Reads files, in some tens of milliseconds: call it in a thread.
+    """
     if FOLDER not in os.environ:
-        return REGISTRY
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return registry
+        return scrape_of(REGISTRY.collect(), now)
+    files = [str(file) for kind in kinds for file in Path(os.environ[FOLDER]).glob(f"{kind}_*.db")]
+    return scrape_of(MultiProcessCollector.merge(files), now)  # type: ignore[no-untyped-call]
 
 
-def scrape_machine(now: float) -> Scrape:
-    """This machine's metrics. Reads files: some milliseconds, in which the caller's thread does nothing else."""
-    return scrape_of(machine_registry().collect(), now)
+def scrape_levels(now: float) -> Scrape:
+    """This machine's counters and gauges: in a twentieth of the time, for histograms are most of what there is."""
+    return scrape_machine(now, ("counter", "gauge"))
 
 
 def scrape_text(text: str, now: float) -> Scrape:

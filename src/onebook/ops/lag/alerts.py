@@ -20,12 +20,12 @@ from onebook.ops.lag.measures import History
 from onebook.ops.lag.notices import Notice, Notices
 from onebook.ops.lag.rules import FIRING, rules_of
 from onebook.ops.lag.states import Alert, Standing, State, look, step
-from onebook.readings.scrape import Scrape, scrape_machine
+from onebook.readings.scrape import Scrape, scrape_levels
 
 EVERY_SECONDS = 1.0
 
 ReadMachine = Callable[[float], Scrape]
-"""All metrics, at a time of the loop's clock; called in a thread."""
+"""Metrics of the machine at a time of the loop's clock; called in a thread."""
 
 ALERTS_FIRING = Gauge(FIRING, "Alerts that fire, by rule.", ["alert"], multiprocess_mode="livemax")
 
@@ -40,7 +40,7 @@ class Alerts:
         settings: AlertSettings,
         letters: LetterCount | None = None,
         *,
-        read: ReadMachine = scrape_machine,
+        read: ReadMachine = scrape_levels,
         every_seconds: float = EVERY_SECONDS,
     ) -> None:
         self._letters = letters

@@ -40,7 +40,7 @@ class LetterCount:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             rows = await self._pool.fetch(SQL["letters_waiting"], MOST_COUNTED)
         # Who had letters and has none any more says 0.
-        self._waiting = dict.fromkeys(self._waiting, 0) | {row["consumer"]: row["waiting"] for row in rows}
+        self._waiting = dict.fromkeys(self._waiting, 0) | {row["reader"]: row["waiting"] for row in rows}
         for consumer, waiting in self._waiting.items():
             LETTERS.labels(consumer).set(waiting)
         return self._waiting
