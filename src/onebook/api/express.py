@@ -1,4 +1,4 @@
-"""The express way: POST /v1/bookings in its common form, answered from the protocol itself.
+"""The express way of POST /v1/bookings in its common form, answered from the protocol itself.
 
 Who calls me: uvicorn, one instance a connection. A well-formed request whose body came with its head, with a good token,
 plain headers and names already seen, needs no task, no ASGI messages and one write; when everybody wants the last room, that
@@ -12,13 +12,14 @@ from functools import cache
 from time import perf_counter
 
 from prometheus_client import Histogram
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from onebook import tracing
 from onebook.api.answer import Answer
 from onebook.api.body import MAX_BODY_BYTES
 from onebook.api.booking_routes import CREATE_PATH, create_booking
-from onebook.api.corked import CorkedProtocol
 from onebook.api.engine import Engine
+from onebook.api.express_answer import NoWaiters, head_of, may_answer
+from onebook.api.express_reading import ReadingProtocol
 from onebook.api.headers import traceparent_of
 from onebook.api.json_body import decode_json
 from onebook.api.metrics import REQUEST_SECONDS
@@ -34,8 +35,8 @@ _KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 _TYPES = frozenset({None, b"application/json"})
 
 
-class ExpressProtocol(CorkedProtocol):
-    """uvicorn's HTTP/1.1 with the express way beside it."""
+class ExpressProtocol(ReadingProtocol):
+    """uvicorn's HTTP/1.1 with streams, and the express ways beside it."""
 
     _collected: bytearray | None = None
 
@@ -47,7 +48,7 @@ class ExpressProtocol(CorkedProtocol):
 
     def on_headers_complete(self) -> None:
         """Collect the body of what may be a booking, before anything is made for it."""
-        if self.url == _URL and self.parser.get_method() == b"POST" and self._is_free():
+        if self.url == _URL and self.parser.get_method() == b"POST" and may_answer(self):
             self._collected = bytearray()
         else:
             super().on_headers_complete()
@@ -69,16 +70,6 @@ class ExpressProtocol(CorkedProtocol):
             self._hand_over()
             super().on_message_complete()
 
-    def _is_free(self) -> bool:
-        return (
-            (self.cycle is None or self.cycle.response_complete)
-            and not self.flow.write_paused
-            and not self.parser.should_upgrade()
-            and self.parser.should_keep_alive()
-            and self.parser.get_http_version() == "1.1"
-            and self.app.engine is not None
-        )
-
     def _hand_over(self) -> None:
         body, self._collected = bytes(self._collected or b""), None
         super().on_headers_complete()
@@ -94,6 +85,7 @@ class ExpressProtocol(CorkedProtocol):
         if not _plain(headers, self.headers, body) or (channel := _channel(engine, headers)) is None:
             return False
         trace = headers.get(b"traceparent")
+        entered = tracing.enter(None if trace is None else traceparent_of(trace.decode("latin-1")))
         try:
             request, canonical = decode_json(body, BookingRequest)
             placing = placing_of(
@@ -101,14 +93,14 @@ class ExpressProtocol(CorkedProtocol):
                 channel=channel,
                 key=headers[b"idempotency-key"].decode("ascii"),
                 canonical=canonical,
-                traceparent=None if trace is None else traceparent_of(trace.decode("latin-1")),
+                traceparent=entered.place,
             )
             settling = engine.ledger.place_known(request.items, placing)
         except Exception:
             return False  # whatever is wrong with it, the long way comes to the same and says so
         if settling is None:
             return False
-        exchange = _Exchange(self, engine, request, began)
+        exchange = _Exchange(self, engine, request, began, entered)
         self.cycle = exchange  # type: ignore[assignment]
         settling.add_done_callback(exchange.settled)
         return True
@@ -133,20 +125,13 @@ def _channel(engine: Engine, headers: dict[bytes, bytes]) -> str | None:
     return principal.channel if Scope.BOOKINGS_WRITE in principal.scopes else None
 
 
-class _NoWaiters:
-    """What uvicorn wakes when a connection is lost: nobody waits for messages here."""
-
-    @staticmethod
-    def set() -> None:
-        """Wake nobody."""
-
-
 class _Exchange:
     """A request in the ledger's hands, and its answer; to uvicorn a cycle like its own."""
 
     __slots__ = (
         "_began",
         "_engine",
+        "_entered",
         "_protocol",
         "_request",
         "disconnected",
@@ -155,15 +140,23 @@ class _Exchange:
         "response_complete",
     )
 
-    def __init__(self, protocol: ExpressProtocol, engine: Engine, request: BookingRequest, began: float) -> None:
+    def __init__(
+        self,
+        protocol: ExpressProtocol,
+        engine: Engine,
+        request: BookingRequest,
+        began: float,
+        entered: tracing.Entered,
+    ) -> None:
         self._protocol = protocol
         self._engine = engine
         self._request = request
         self._began = began
+        self._entered = entered
         self.disconnected = False
         self.response_complete = False
         self.keep_alive = True
-        self.message_event = _NoWaiters
+        self.message_event = NoWaiters
 
     def settled(self, settling: "asyncio.Future[Settled]") -> None:
         """Answer, now or, where a refusal looks for alternatives, soon."""
@@ -189,30 +182,17 @@ class _Exchange:
 
     def _answer(self, answered: Answer) -> None:
         _seconds_of(answered.status).observe(perf_counter() - self._began)
+        tracing.leave(self._entered, "request", operation=str(create_booking.name), status=answered.status)
         self.response_complete = True
         if self.disconnected:
             return
         protocol = self._protocol
         protocol.transport.write(
-            _head(answered, protocol.server_state.default_headers, self.keep_alive) + answered.body
+            head_of(answered, protocol.server_state.default_headers, self.keep_alive) + answered.body
         )
         if not self.keep_alive:
             protocol.transport.close()
         protocol.on_response_complete()
-
-
-def _head(answered: Answer, default_headers: list[tuple[bytes, bytes]], keep_alive: bool) -> bytes:
-    parts = [STATUS_LINE[answered.status]]
-    for name, value in default_headers:
-        parts += (name, b": ", value, b"\r\n")
-    for title, text in answered.headers:
-        parts.append(f"{title}: {text}\r\n".encode("latin-1"))
-    if not keep_alive:
-        parts.append(b"connection: close\r\n")
-    parts.append(
-        b"content-type: %b\r\ncontent-length: %d\r\n\r\n" % (answered.content_type.encode(), len(answered.body))
-    )
-    return b"".join(parts)
 
 
 @cache

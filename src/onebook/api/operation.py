@@ -16,6 +16,7 @@ from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 
+from onebook import tracing
 from onebook.api.answer import Answer
 from onebook.api.body import MAX_BODY_BYTES, read_body
 from onebook.api.engine import Engine
@@ -31,6 +32,9 @@ Q = TypeVar("Q")
 
 ENGINE = "onebook_engine"
 OPERATION = "operation"
+
+# Who cannot say who he is does not get to fill our table of spans.
+_UNKNOWN = 401
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
@@ -77,6 +81,7 @@ class Call(Generic[B, Q]):
         query: Q,
         body: B,
         canonical: bytes,
+        traceparent: str | None,
     ) -> None:
         self.engine = engine
         self._principal = principal
@@ -85,7 +90,7 @@ class Call(Generic[B, Q]):
         self.query = query
         self.body = body
         self.canonical = canonical
-        self.traceparent = traceparent_of(headers.get("traceparent"))
+        self.traceparent = traceparent
 
     @property
     def principal(self) -> Principal:
@@ -114,13 +119,16 @@ def operation(**record: Any) -> Callable[[Function], HTTPRouteHandler]:
 
         async def handle(request: Request[Any, Any, Any]) -> ASGIResponse:
             began = perf_counter()
+            entered = tracing.enter(traceparent_of(request.headers.get("traceparent")))
             try:
-                call = await _call(documented, repeated, request)
+                call = await _call(documented, repeated, request, entered.place)
                 async with asyncio.timeout(call.engine.answer_seconds):
                     answered = await function(call)
             except Exception as error:
                 answered = failure_answer(error)
             REQUEST_SECONDS.labels(name, answered.status).observe(perf_counter() - began)
+            if answered.status != _UNKNOWN:
+                tracing.leave(entered, "request", operation=name, status=answered.status)
             return response_of(answered)
 
         return HTTPRouteHandler(
@@ -144,7 +152,9 @@ def response_of(answered: Answer) -> ASGIResponse:
     )
 
 
-async def _call(documented: Operation, repeated: frozenset[str], request: Request[Any, Any, Any]) -> Call[Any, Any]:
+async def _call(
+    documented: Operation, repeated: frozenset[str], request: Request[Any, Any, Any], traceparent: str | None
+) -> Call[Any, Any]:
     """Who asks is settled before anything is read, and what is asked before anything is done."""
     engine: Engine = request.app.state[ENGINE]
     principal = None
@@ -156,7 +166,7 @@ async def _call(documented: Operation, repeated: frozenset[str], request: Reques
     body, canonical = None, b""
     if documented.body is not None:
         body, canonical = await _body(documented, request)
-    return Call(engine, principal, request.path_params, request.headers, query, body, canonical)
+    return Call(engine, principal, request.path_params, request.headers, query, body, canonical, traceparent)
 
 
 def _query(shape: Any, repeated: frozenset[str], request: Request[Any, Any, Any]) -> Any:

@@ -7,6 +7,7 @@ not have happened, and every command may safely be sent again. What bounds me: `
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 
@@ -15,11 +16,13 @@ import structlog
 from asyncpg.pool import PoolConnectionProxy
 from msgspec.structs import replace
 
+from onebook import tracing
 from onebook.ledger.catalog import Catalog
 from onebook.ledger.failures import BrokenInvariant, LedgerUnavailable, Overloaded, StaleDefinition
 from onebook.ledger.metrics import BATCH_COMMANDS, BATCH_SECONDS, BATCHES_AGAIN, count_outcome
 from onebook.ledger.page import Settled, settle
 from onebook.ledger.resolve import resolve_again, without_turnaround
+from onebook.ledger.steps import Steps
 from onebook.model.commands import BASKETS, AmendBooking, ChangeInventory, Command, PlaceBlock, PlaceHold
 
 MAX_BATCH_CELLS = 20_000
@@ -52,12 +55,14 @@ log = structlog.get_logger()
 class _Waiting:
     """A command in the queue, with who waits for it and until when."""
 
-    __slots__ = ("answer", "command", "deadline")
+    __slots__ = ("answer", "arrived_at", "command", "deadline")
 
     def __init__(self, command: Command, answer: "asyncio.Future[Settled]", deadline: float) -> None:
         self.command = command
         self.answer = answer
         self.deadline = deadline
+        # By the wall clock, and only of one that is followed: 0 for all others.
+        self.arrived_at = time.time() if tracing.followed(command.traceparent) else 0.0
 
 
 class Committer:
@@ -164,11 +169,12 @@ class Committer:
     async def _attempt(self, batch: Sequence[_Waiting]) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
+        steps = Steps()
         async with asyncio.timeout(min(self._attempt_timeout_seconds, self._seconds_left(batch))):
             # Kept from batch to batch: taking one from the pool costs as much as a round trip.
             connection = self._connection = self._connection or await self._pool.acquire()
             try:
-                settled = await settle(connection, [waiting.command for waiting in batch], self._catalog)
+                settled = await settle(connection, [waiting.command for waiting in batch], self._catalog, steps)
             except (asyncio.CancelledError, asyncpg.InternalClientError):
                 # In the middle of a conversation: a half-read connection must not be used again.
                 if not _has_ended(connection):
@@ -181,6 +187,8 @@ class Committer:
             count_outcome(waiting.command, outcome.verdict)
             if not waiting.answer.done():
                 waiting.answer.set_result(outcome)
+            if waiting.arrived_at:
+                steps.tell(waiting.command, outcome.verdict, waiting.arrived_at, len(batch))
         BATCH_COMMANDS.observe(len(batch))
         BATCH_SECONDS.observe(loop.time() - began)
 

@@ -25,13 +25,16 @@ HOLDS_EXPIRED = Counter("onebook_holds_expired_total", "Holds ended by the sweep
 
 def count_outcome(command: Command, verdict: Verdict) -> None:
     """Count a settled command."""
+    _counter(type(command).__name__, outcome_of(verdict)).inc()
+
+
+def outcome_of(verdict: Verdict) -> str:
+    """What came of a command, in a word: done, replayed, unchanged, or the refusal's code."""
     if isinstance(verdict, Decision):
-        outcome = "done"
-    elif isinstance(verdict, Unchanged):
-        outcome = "replayed" if verdict.replayed else "unchanged"
-    else:
-        outcome = verdict.code
-    _counter(type(command).__name__, outcome).inc()
+        return "done"
+    if isinstance(verdict, Unchanged):
+        return "replayed" if verdict.replayed else "unchanged"
+    return verdict.code
 
 
 @cache

@@ -16,6 +16,7 @@ from onebook.ledger.catalog import SQL, Catalog
 from onebook.ledger.database import Connection
 from onebook.ledger.failures import BrokenInvariant, StaleDefinition
 from onebook.ledger.packing import numbers, texts
+from onebook.ledger.steps import Steps
 from onebook.log.facts import Entry, entry_of
 from onebook.model.book import Book, Shelf
 from onebook.model.booking import Item
@@ -44,7 +45,7 @@ class Settled(msgspec.Struct, frozen=True):
     version: int = 0
 
 
-async def settle(connection: Connection, commands: Sequence[Command], catalog: Catalog) -> list[Settled]:
+async def settle(connection: Connection, commands: Sequence[Command], catalog: Catalog, steps: Steps) -> list[Settled]:
     """Decide the commands in order and commit what they change, all in one transaction.
 
     Raises StaleDefinition when a definition or a booking changed before the locks were held (nothing is written:
@@ -55,6 +56,7 @@ async def settle(connection: Connection, commands: Sequence[Command], catalog: C
     resources = await _resources(commands, known, catalog)
     async with connection.transaction():
         book, now = await _open(connection, commands, resources, known, catalog)
+        steps.opened()
         settled: list[Settled] = []
         decisions: list[Decision] = []
         entries: list[Entry] = []
@@ -64,11 +66,13 @@ async def settle(connection: Connection, commands: Sequence[Command], catalog: C
             if isinstance(verdict, Decision):
                 _carry_out(verdict, book)
                 decisions.append(verdict)
-                entries.append(entry_of(verdict, book, command.traceparent))
+                entries.append(entry_of(verdict, book, command.traceparent and steps.place_of(command)))
                 version = book.shelves[verdict.resources[0]].version
             settled.append(Settled(verdict, now, version))
+        steps.decided()
         if decisions:
             await _write(connection, book, decisions, entries, now)
+    steps.committed()
     return settled
 
 
