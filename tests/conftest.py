@@ -28,6 +28,7 @@ from onebook.ledger.definitions import Definitions, ResourceDefinition
 from onebook.ledger.ledger import Ledger
 from onebook.model.resource import Kind, Unit
 from onebook.views.reads import Reads
+from onebook.views.view import AvailabilityView
 
 TEMPLATE = "onebook_template"
 
@@ -83,6 +84,7 @@ class Bench:
     catalog: Catalog
     definitions: Definitions
     reads: Reads
+    view: AvailabilityView
     reader: "asyncpg.Pool[Any]"
 
     async def room(self, key: str, capacity: int = 1, **options: Any) -> None:
@@ -101,7 +103,7 @@ class Bench:
 async def open_bench(url: str, *, max_batch: int = 128, timeout_seconds: float = 4.0) -> AsyncIterator[Bench]:
     """A ledger on a database; several on one database are what several workers are."""
     writer, reader = await open_writer(url, 2), await open_reader(url, 4)
-    catalog = Catalog(reader)
+    catalog, view = Catalog(reader), AvailabilityView(reader)
     committer = Committer(
         writer, catalog, max_batch=max_batch, max_waiting=100_000, command_timeout_seconds=timeout_seconds
     )
@@ -113,7 +115,8 @@ async def open_bench(url: str, *, max_batch: int = 128, timeout_seconds: float =
             committer=committer,
             catalog=catalog,
             definitions=Definitions(reader, catalog),
-            reads=Reads(reader, catalog),
+            reads=Reads(reader, catalog, view),
+            view=view,
             reader=reader,
         )
     finally:

@@ -1,4 +1,5 @@
-"""The ledger against the plain model: commands of all kinds, every verdict, every cell and every booking compared.
+"""The ledger against the plain model: commands of all kinds, every verdict, every cell and every booking compared; and the
+availability view, which follows the log, against both.
 
 The ledger is the real one on a database of its own for each example, and definitions are changed by another worker, so
 that what this one remembers is out of date. The database's clock stands until the machine moves it.
@@ -21,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from msgspec.structs import replace
 from tests.clock import pass_time, stop_clock, sweep_by_stopped_clock
 from tests.conftest import TEMPLATE, Bench, open_bench, with_database
+from tests.follow import Follower
 from tests.integration.market import (
     DEFINITIONS,
     FIRST_MINUTE,
@@ -62,6 +64,8 @@ from onebook.model.decide import Verdict
 from onebook.model.decision import Decision
 from onebook.model.resource import Unit
 from onebook.ops.verify.audit import verify
+from onebook.views.compare import differences
+from onebook.views.snapshot import load
 
 STEPS_PER_EXAMPLE = 100
 EVERYTHING = {
@@ -117,7 +121,7 @@ class LedgerAndModel(RuleBasedStateMachine):
 
     @invariant()
     def agree(self) -> None:
-        """Every cell, version, state and deadline is what the plain model says."""
+        """Every cell, version, state and deadline is what the plain model says; the view is what the tables say."""
         self.runner.run(self._agree())
 
     def _settle(self, dice: Dice) -> None:
@@ -178,6 +182,8 @@ class LedgerAndModel(RuleBasedStateMachine):
         self.bench: Bench = await self.stack.enter_async_context(open_bench(self.url))
         self.other: Bench = await self.stack.enter_async_context(open_bench(self.url))
         self.sweeper = Sweeper(self.bench.reader, self.bench.committer, interval_seconds=1)
+        self.follower = Follower(self.bench.view, self.bench.reader)
+        await self.follower.catch_up()  # nothing is defined yet: all that the view will know it learns from the log
         self.began = await self.bench.reader.fetchval("SELECT now FROM clock")
         define = self.other.definitions
         await define.put_venue(VENUE, VENUE, "Europe/Lisbon", "EUR", "lisboa")
@@ -257,6 +263,7 @@ class LedgerAndModel(RuleBasedStateMachine):
 
     async def _agree(self) -> None:
         reads = self.bench.reads
+        await self.follower.catch_up()
         nights, day, rows = await asyncio.gather(
             reads.availability(VENUE, "2026-12-01", "2026-12-12", resources=NIGHTLY),
             reads.availability(VENUE, *OPENING, resources=[*DEFINITIONS.keys() - set(NIGHTLY)]),
@@ -278,6 +285,9 @@ class LedgerAndModel(RuleBasedStateMachine):
             )
             for identity, booking in self.model.bookings.items()
         }
+        async with self.bench.reader.acquire() as connection:
+            stored, _ = await load(connection)
+        assert differences(self.bench.view.stock, stored) == []
 
 
 def _name() -> str:

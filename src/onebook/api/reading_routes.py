@@ -1,13 +1,10 @@
 """Reading what is on sale, and the log."""
 
-from hashlib import blake2b
-
 from litestar.handlers import HTTPRouteHandler
 
-from onebook.api.answer import Answer, answer, encode_json
-from onebook.api.headers import matches
+from onebook.api.answer import Answer, answer
 from onebook.api.operation import Call, operation
-from onebook.api.problems import Problem
+from onebook.api.ready import AVAILABILITY_PATH, versions_wanted, written
 from onebook.api.roles import Scope
 from onebook.api.wire import AvailabilityQuery, EventsQuery, FoundList, SearchQuery
 from onebook.views.availability import Availability
@@ -15,33 +12,30 @@ from onebook.views.reads import EventPage
 
 TAG = "Reading"
 
-# A client's own cache may answer for a second: a stale answer costs a refused hold, never a double booking.
-_CACHE_CONTROL = ("cache-control", "private, max-age=1, stale-while-revalidate=5")
-
 
 @operation(
     method="GET",
-    path="/v1/availability",
+    path=AVAILABILITY_PATH,
     summary="What is on sale in a venue, cell by cell",
     tag=TAG,
     scope=Scope.INVENTORY_READ,
     query=AvailabilityQuery,
     headers=("If-None-Match",),
     answers={200: Availability, 304: None},
-    problems=(404, 412),
+    problems=(404,),
 )
 async def get_availability(call: Call[None, AvailabilityQuery]) -> Answer:
-    """With `resource_version`, 412 where a resource is not that far yet."""
+    """With `resource_version` it waits a moment for resources to be that far; after that, `behind` names those that are not."""
     query = call.query
     found = await call.engine.reads.availability(
-        query.venue, query.starts, query.ends, resources=query.resource or None, quantity=query.quantity
+        query.venue,
+        query.starts,
+        query.ends,
+        resources=query.resource or None,
+        quantity=query.quantity,
+        at_least=versions_wanted(query),
     )
-    _refuse_older(found, query.resource_version)
-    body = encode_json(found)
-    etag = ("etag", f'W/"{blake2b(body, digest_size=12).hexdigest()}"')
-    if matches(call.headers.get("if-none-match"), etag[1]):
-        return Answer(304, b"", (etag, _CACHE_CONTROL))
-    return Answer(200, body, (etag, _CACHE_CONTROL))
+    return written(found).answer(call.headers.get("if-none-match"))
 
 
 @operation(
@@ -87,15 +81,3 @@ async def list_events(call: Call[None, EventsQuery]) -> Answer:
 
 
 ROUTES: tuple[HTTPRouteHandler, ...] = (get_availability, search, list_events)
-
-
-def _refuse_older(found: Availability, wanted: tuple[str, ...]) -> None:
-    """Raises Problem 412 where a resource has not reached the version that the caller has seen elsewhere."""
-    versions = {resource.resource: resource.version for resource in found.resources}
-    for text in wanted:
-        key, _, version = text.rpartition(":")
-        reached = versions.get(key)
-        if reached is not None and reached < int(version):
-            raise Problem(
-                412, "version-not-reached", "The resource is not at that version", resource=key, version=reached
-            )

@@ -1,1 +1,1 @@
-"""The read side: availability, search and bookings, answered from the ledger's tables. Nothing here decides a booking."""
+"""The read side: what is on sale from memory, bookings and the log from the tables. Nothing here decides a booking."""

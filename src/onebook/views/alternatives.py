@@ -1,34 +1,31 @@
 """Ways out of a refusal: the same resource at the nearest other times, then others of its kind and venue.
 
 Who calls me: the API, for every refused basket, which is most of the traffic when everybody wants the last room. So the
-answer to a wish is remembered for half a second, and those who ask meanwhile wait for the same search. What bounds me:
-`MAX_REMEMBERED` wishes, `MAX_SHIFT_CELLS` either way, `MAX_SEARCHES` at once; beyond that a refusal has no alternatives.
+answer to a wish is remembered for half a second. What bounds me: `MAX_REMEMBERED` wishes, `MAX_SHIFT_CELLS` either way.
 """
 
-import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
 
-import asyncpg
 import msgspec
 from msgspec.structs import replace
 
-from onebook.ledger import rows
 from onebook.ledger.catalog import Catalog
-from onebook.ledger.failures import UnknownName, Unprocessable
-from onebook.ledger.resolve import resolve
-from onebook.model.book import Book, Shelf
+from onebook.ledger.failures import LedgerUnavailable, UnknownName, Unprocessable
+from onebook.ledger.resolve import resolve_known
+from onebook.model.book import Book, Cell, Shelf
 from onebook.model.bookable import refusal_of_basket
 from onebook.model.commands import Line, Wanted
 from onebook.model.resource import Unit, time_label
-from onebook.views.availability import SQL
-from onebook.views.period import Period, period_of
-from onebook.views.search import find_free
+from onebook.views import rules
+from onebook.views.period import period_of
+from onebook.views.search import best, free_in_period, free_in_session
+from onebook.views.stock import Listing, Stock
+from onebook.views.view import AvailabilityView
 
 MAX_ALTERNATIVES = 3
 MAX_SHIFT_CELLS = 14
-MAX_SEARCHES = 2
 MAX_REMEMBERED = 4096
 REMEMBERED_SECONDS = 0.5
 
@@ -48,96 +45,86 @@ Answer = tuple[Alternative, ...]
 class Alternatives:
     """Finds and remembers alternatives."""
 
-    def __init__(self, pool: asyncpg.Pool, catalog: Catalog) -> None:
-        self._pool = pool
+    def __init__(self, catalog: Catalog, view: AvailabilityView) -> None:
         self._catalog = catalog
-        self._remembered: OrderedDict[Wanted, tuple[float, asyncio.Future[Answer]]] = OrderedDict()
-        self._searching = 0
+        self._view = view
+        self._remembered: OrderedDict[Wanted, tuple[float, Answer]] = OrderedDict()
 
-    async def to(self, wanted: Wanted) -> Answer:
-        """Up to three alternatives; none where the search fails or too many are under way."""
+    def to(self, wanted: Wanted) -> Answer:
+        """Up to three alternatives; none where the view has nothing to say, since a refusal is complete without them."""
+        now = time.monotonic()
         remembered = self._remembered.get(wanted)
-        if remembered is not None and remembered[0] > time.monotonic():
-            return await asyncio.shield(remembered[1])
-        if self._searching >= MAX_SEARCHES:
-            return ()
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._remember(wanted, answer)
-        self._searching += 1
-        found: Answer = ()
+        if remembered is not None and remembered[0] > now:
+            return remembered[1]
         try:
-            found = await self._search(wanted)
-        except (
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            OSError,
-            TimeoutError,
-            UnknownName,
-            Unprocessable,
-        ):
-            found = ()  # a refusal is complete without them
-        finally:
-            self._searching -= 1
-            answer.set_result(found)
-        return found
-
-    def _remember(self, wanted: Wanted, answer: "asyncio.Future[Answer]") -> None:
-        self._remembered[wanted] = (time.monotonic() + REMEMBERED_SECONDS, answer)
+            found = self._search(wanted, self._view.stock)
+        except (LedgerUnavailable, UnknownName, Unprocessable):
+            found = ()
+        self._remembered[wanted] = (now + REMEMBERED_SECONDS, found)
         self._remembered.move_to_end(wanted)
         if len(self._remembered) > MAX_REMEMBERED:
             self._remembered.popitem(last=False)
+        return found
 
-    async def _search(self, wanted: Wanted) -> Answer:
-        (line,) = await resolve([wanted], self._catalog)
-        found = [] if line.resource.unit is Unit.SESSION else await self._other_times(line)
+    def _search(self, wanted: Wanted, stock: Stock) -> Answer:
+        lines = resolve_known([wanted], self._catalog)
+        listing = stock.listings.get(wanted.resource)
+        if lines is None or listing is None:
+            return ()
+        (line,) = lines
+        found = [] if line.resource.unit is Unit.SESSION else _other_times(line, listing)
         if len(found) < MAX_ALTERNATIVES:
-            found += await self._others(line)
+            found += _others(line, stock)
         return tuple(found[:MAX_ALTERNATIVES])
 
-    async def _other_times(self, line: Line) -> list[Alternative]:
-        first, end = line.occupied
-        stored = await self._pool.fetch(
-            SQL["cells_of"], line.resource.id, first - MAX_SHIFT_CELLS, end + MAX_SHIFT_CELLS + 1
-        )
-        shelf = Shelf(line.resource, 0, {})
-        for row in stored:
-            cell = rows.cell_of(row)
-            shelf.cells[cell.number] = cell
-        book = Book()
-        book.shelves[line.resource.key] = shelf
-        free = [shifted for shifted in _shifted(line) if refusal_of_basket([shifted], book) is None]
-        return [
-            Alternative(resource=shifted.resource.key, starts=shifted.starts, ends=shifted.ends)
-            for shifted in free[: MAX_ALTERNATIVES - 1]
-        ]
 
-    async def _others(self, line: Line) -> list[Alternative]:
-        venue = line.resource.venue
-        if line.session is None:
-            period, sessions = period_of(line.starts, line.ends, venue.zone), []
-        else:
-            period, sessions = Period(0, 0, 0, 0), [line.first]
-        found = await find_free(
-            self._pool,
-            period,
-            sessions,
-            None,
-            venue.code,
-            line.resource.kind,
-            quantity=line.quantity,
-            limit=MAX_ALTERNATIVES + 1,
+def _other_times(line: Line, listing: Listing) -> list[Alternative]:
+    first, end = line.occupied
+    first, end = first - MAX_SHIFT_CELLS, end + MAX_SHIFT_CELLS + 1
+    book = Book()
+    book.shelves[line.resource.key] = _shelf(line, listing, first, end)
+    free = [shifted for shifted in _shifted(line) if refusal_of_basket([shifted], book) is None]
+    return [
+        Alternative(resource=shifted.resource.key, starts=shifted.starts, ends=shifted.ends)
+        for shifted in free[: MAX_ALTERNATIVES - 1]
+    ]
+
+
+def _shelf(line: Line, listing: Listing, first: int, end: int) -> Shelf:
+    """The resource as a decision would find it, as far as the view knows.
+
+    A closed cell has nothing left here; where only its turnaround falls into one, the ledger would allow what this does not
+    offer.
+    """
+    shelf = Shelf(line.resource, listing.version, {})
+    for number, free, bits in zip(range(first, end), listing.free(first, end), listing.rules(first, end), strict=True):
+        cell = shelf.cells[number] = Cell(number, free, 0)
+        cell.closed = bool(bits & rules.CLOSED)
+        cell.closed_to_arrival = bool(bits & rules.CLOSED_TO_ARRIVAL)
+        cell.closed_to_departure = bool(bits & rules.CLOSED_TO_DEPARTURE)
+        cell.min_stay = (bits & rules.STAY) or None
+        cell.max_stay = ((bits >> rules.MAX_STAY_SHIFT) & rules.STAY) or None
+    return shelf
+
+
+def _others(line: Line, stock: Stock) -> list[Alternative]:
+    venue, kind = line.resource.venue, line.resource.kind
+    if line.session is None:
+        period = period_of(line.starts, line.ends, venue.zone)
+        free = free_in_period(stock, None, venue.code, period, kind, line.quantity)
+    else:
+        free = free_in_session(stock, venue.code, line.first, line.session, kind, line.quantity)
+    by_session = line.session is not None
+    return [
+        Alternative(
+            resource=other.resource,
+            starts=None if by_session else line.starts,
+            ends=None if by_session else line.ends,
+            session=line.session,
         )
-        by_session = line.session is not None
-        return [
-            Alternative(
-                resource=other.resource,
-                starts=None if by_session else line.starts,
-                ends=None if by_session else line.ends,
-                session=line.session,
-            )
-            for other in found
-            if other.resource != line.resource.key
-        ]
+        for other in best(stock, free, MAX_ALTERNATIVES + 1)
+        if other.resource != line.resource.key
+    ]
 
 
 def _shifted(line: Line) -> Iterator[Line]:

@@ -1,20 +1,20 @@
 """What is on sale, cell by cell."""
 
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
+from zoneinfo import ZoneInfo
 
-import asyncpg
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from onebook.ledger.catalog import Catalog, resource_of
-from onebook.ledger.failures import Unprocessable
+from onebook.ledger.failures import UnknownName, Unprocessable
 from onebook.model.hours import covers
-from onebook.model.resource import Resource, Unit, time_label
-from onebook.sql import statements
+from onebook.model.resource import Unit, time_label
 from onebook.views.period import Period, period_of
+from onebook.views.stock import Grid, Listing, Place, Sitting, Stock
 
-SQL = statements("onebook.views")
 MAX_CELLS_PER_ANSWER = 200_000
+MAX_REMEMBERED_CELLS = 512
 
 
 class OnSale(msgspec.Struct, frozen=True):
@@ -26,87 +26,91 @@ class OnSale(msgspec.Struct, frozen=True):
     available: list[int]
 
 
+class Behind(msgspec.Struct, frozen=True):
+    """A resource that has not reached the version wanted (0: not even its definition)."""
+
+    resource: str
+    wanted: int
+    version: int
+
+
 class Availability(msgspec.Struct, frozen=True, rename={"starts": "from", "ends": "to"}):
-    """The resources of a venue in a period."""
+    """The resources of a venue in a period. `behind` is there only when a version was waited for in vain."""
 
     venue: str
     starts: str
     ends: str
     resources: list[OnSale]
+    behind: list[Behind] | UnsetType = UNSET
 
 
-async def availability(
-    pool: asyncpg.Pool,
-    catalog: Catalog,
-    venue: str,
-    starts: str,
-    ends: str,
-    *,
-    resources: Sequence[str] | None,
-    quantity: int,
+def listings_of(place: Place, resources: Sequence[str] | None) -> list[Listing]:
+    """The resources of a venue, or those of them that are named, by code or "venue/code"; in the order of their ids."""
+    if resources is None:
+        return list(place.listings.values())
+    codes = {key.rpartition("/")[2] for key in resources}
+    named = [listing for code in codes if (listing := place.listings.get(code)) is not None]
+    return sorted(named, key=lambda listing: listing.definition.id)
+
+
+def availability(
+    stock: Stock, venue: str, starts: str, ends: str, *, resources: Sequence[str] | None, quantity: int
 ) -> Availability:
     """Every cell of the period; resources that nowhere have `quantity` units are left out (0: none is).
 
-    One snapshot. `resources` are codes or "venue/code". Raises UnknownName, Unprocessable.
+    Raises UnknownName, Unprocessable.
     """
-    place = await catalog.venue(venue)
+    place = stock.places.get(venue)
+    if place is None:
+        raise UnknownName("venue", venue)
     period = period_of(starts, ends, place.zone)
-    codes = None if resources is None else [key.rpartition("/")[2] for key in resources]
-    async with (
-        pool.acquire(timeout=2) as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
-        rows = await connection.fetch(SQL["venue_resources"], venue, codes)
-        found = [(resource_of(row, place), row["version"]) for row in rows]
-        sessions = await connection.fetch(SQL["sessions_within"], venue, *period.instants)
-        spans = [(resource, *_range(resource, period, sessions)) for resource, _ in found]
-        if sum(end - first for _, first, end in spans) > MAX_CELLS_PER_ANSWER:
-            raise Unprocessable(
-                "answer-too-large",
-                f"the answer would have more than {MAX_CELLS_PER_ANSWER} cells: name resources or a shorter period",
-                "to",
-            )
-        stored = await connection.fetch(
-            SQL["cells_within"],
-            [resource.id for resource, _, _ in spans],
-            [first for _, first, _ in spans],
-            [end for _, _, end in spans],
+    found = listings_of(place, resources)
+    sittings = place.sittings(*period.instants)
+    if sum(_count(listing.grid, period, sittings) for listing in found) > MAX_CELLS_PER_ANSWER:
+        raise Unprocessable(
+            "answer-too-large",
+            f"the answer would have more than {MAX_CELLS_PER_ANSWER} cells: name resources or a shorter period",
+            "to",
         )
-    known = {(row["resource_id"], row["number"]): row["available"] for row in stored}
-    answers = [_on_sale(resource, version, period, sessions, known) for resource, version in found]
+    answers = [_on_sale(listing, period, sittings) for listing in found]
     kept = [answer for answer in answers if max(answer.available, default=0) >= quantity]
     return Availability(venue=venue, starts=starts, ends=ends, resources=kept)
 
 
-def _range(resource: Resource, period: Period, sessions: Sequence[Any]) -> tuple[int, int]:
-    if resource.unit is Unit.NIGHT:
+def range_of(grid: Grid, period: Period) -> tuple[int, int]:
+    """The cells of a night or minute grid that touch a period."""
+    if grid.unit is Unit.NIGHT:
         return period.first_night, period.end_night
-    if resource.unit is Unit.MINUTE:
-        return period.cells(resource.cell_minutes)
-    numbers = [row["id"] for row in sessions]
-    return (min(numbers), max(numbers) + 1) if numbers else (0, 0)
+    return period.cells(grid.cell_minutes)
 
 
-def _on_sale(
-    resource: Resource,
-    version: int,
-    period: Period,
-    sessions: Sequence[Any],
-    known: dict[tuple[int, int], int],
-) -> OnSale:
-    if resource.unit is Unit.SESSION:
-        numbers = [row["id"] for row in sessions]
-        labels = [row["code"] for row in sessions]
+def _count(grid: Grid, period: Period, sittings: Sequence[Sitting]) -> int:
+    if grid.unit is Unit.SESSION:
+        return len(sittings)
+    first, end = range_of(grid, period)
+    return end - first
+
+
+def _on_sale(listing: Listing, period: Period, sittings: Sequence[Sitting]) -> OnSale:
+    grid, zone = listing.grid, listing.place.zone
+    if grid.unit is Unit.SESSION:
+        labels = [sitting.code for sitting in sittings]
+        available = [listing.free(sitting.number, sitting.number + 1)[0] for sitting in sittings]
     else:
-        numbers = list(range(*_range(resource, period, sessions)))
-        labels = [time_label(resource.unit, n, resource.cell_minutes, resource.venue.zone) for n in numbers]
-    default = resource.capacity + resource.overbooking
-    available = [known.get((resource.id, number), default) if _open(resource, number) else 0 for number in numbers]
-    return OnSale(resource=resource.key, version=version, cells=labels, available=available)
+        first, end = range_of(grid, period)
+        of_cells = _labels if end - first <= MAX_REMEMBERED_CELLS else _labels.__wrapped__
+        labels = of_cells(grid.unit, grid.cell_minutes, zone, first, end)
+        available = listing.free(first, end)
+        if (hours := listing.definition.hours) is not None and grid.unit is Unit.MINUTE:
+            minutes = grid.cell_minutes
+            available = [
+                free if free and covers(hours, zone, number * minutes, (number + 1) * minutes) else 0
+                for number, free in enumerate(available, first)
+            ]
+    return OnSale(resource=listing.key, version=listing.version, cells=labels, available=available)
 
 
-def _open(resource: Resource, number: int) -> bool:
-    if resource.hours is None:
-        return True
-    minutes = resource.cell_minutes
-    return covers(resource.hours, resource.venue.zone, number * minutes, (number + 1) * minutes)
+@lru_cache(maxsize=4096)
+def _labels(unit: Unit, cell_minutes: int, zone: ZoneInfo, first: int, end: int) -> list[str]:
+    """The names of cells; the lists are shared, so nobody changes one."""
+    return [time_label(unit, number, cell_minutes, zone) for number in range(first, end)]

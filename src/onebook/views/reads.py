@@ -1,12 +1,13 @@
 """The public face of the read side: what may be asked of it."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from uuid import UUID
 
 import asyncpg
 import msgspec
+from msgspec.structs import replace
 
 from onebook.ledger.catalog import Catalog
 from onebook.ledger.failures import Unprocessable
@@ -17,8 +18,11 @@ from onebook.model.commands import Wanted
 from onebook.model.periods import BadTime, night_date, night_number
 from onebook.model.resource import Kind
 from onebook.views.alternatives import Alternative, Alternatives
-from onebook.views.availability import SQL, Availability, availability
+from onebook.views.availability import Availability, Behind, availability
 from onebook.views.search import Found, search
+from onebook.views.snapshot import SQL
+from onebook.views.stock import Stock
+from onebook.views.view import AvailabilityView
 
 
 class BookingPage(msgspec.Struct, frozen=True):
@@ -36,24 +40,45 @@ class EventPage(msgspec.Struct, frozen=True):
 
 
 class Reads:
-    """Answers from the ledger's tables. Raises UnknownName, Unprocessable, and asyncpg's errors when the database is away."""
+    """What is on sale is answered from the view; bookings and the log from the tables.
 
-    def __init__(self, pool: asyncpg.Pool, catalog: Catalog) -> None:
+    Raises UnknownName, Unprocessable; LedgerUnavailable before the view is loaded; asyncpg's errors when the database is away.
+    """
+
+    def __init__(
+        self, pool: asyncpg.Pool, catalog: Catalog, view: AvailabilityView, *, version_wait_seconds: float = 1.0
+    ) -> None:
         self._pool = pool
         self._catalog = catalog
-        self._alternatives = Alternatives(pool, catalog)
+        self._version_wait_seconds = version_wait_seconds
+        self._alternatives = Alternatives(catalog, view)
+        self.view = view
 
     async def ping(self) -> None:
         """Returns if the database answers."""
         await self._pool.fetchval("SELECT 1")
 
     async def availability(
-        self, venue: str, starts: str, ends: str, *, resources: Sequence[str] | None = None, quantity: int = 0
+        self,
+        venue: str,
+        starts: str,
+        ends: str,
+        *,
+        resources: Sequence[str] | None = None,
+        quantity: int = 0,
+        at_least: Mapping[str, int] | None = None,
     ) -> Availability:
-        """What is on sale in a venue, cell by cell."""
-        return await availability(
-            self._pool, self._catalog, venue, starts, ends, resources=resources, quantity=quantity
-        )
+        """What is on sale in a venue, cell by cell; of resources in `at_least`, as of that version or a later one.
+
+        Waits `version_wait_seconds` for that; after it, the answer says which are behind.
+        """
+        wanted = at_least or {}
+        await self._know(venue)
+        if wanted:
+            await self.view.reached(lambda stock: not behind(stock, wanted), self._version_wait_seconds)
+        found = availability(self.view.stock, venue, starts, ends, resources=resources, quantity=quantity)
+        missing = behind(self.view.stock, wanted)
+        return replace(found, behind=missing) if missing else found
 
     async def search(
         self,
@@ -67,9 +92,10 @@ class Reads:
         limit: int,
     ) -> list[Found]:
         """Resources that are free for the whole period."""
-        return await search(
-            self._pool,
-            self._catalog,
+        if venue is not None:
+            await self._know(venue)
+        return search(
+            self.view.stock,
             market=market,
             venue=venue,
             kind=kind,
@@ -79,9 +105,15 @@ class Reads:
             limit=limit,
         )
 
+    async def _know(self, venue: str) -> None:
+        """A venue that was defined a moment ago is waited for. Raises UnknownName for one that does not exist."""
+        if venue not in self.view.stock.places:
+            await self._catalog.venue(venue)
+            await self.view.reached(lambda stock: venue in stock.places, self._version_wait_seconds)
+
     async def alternatives(self, wanted: Wanted) -> tuple[Alternative, ...]:
         """Up to three ways out of a refusal; cheap to ask again and again."""
-        return await self._alternatives.to(wanted)
+        return self._alternatives.to(wanted)
 
     async def booking(self, identity: str, channel: str | None) -> tuple[Booking, datetime] | None:
         """A booking and the database's time; None if there is none, or not of this channel."""
@@ -129,6 +161,16 @@ class Reads:
         async with self._pool.acquire(timeout=2) as connection:
             events, reached = await read_events(connection, after, venue=venue, limit=limit)
         return EventPage(events=events, cursor=str(reached))
+
+
+def behind(stock: Stock, wanted: Mapping[str, int]) -> list[Behind]:
+    """The resources that have not reached the version wanted of them."""
+    versions = {key: listing.version for key in wanted if (listing := stock.listings.get(key)) is not None}
+    return [
+        Behind(resource=key, wanted=version, version=versions.get(key, 0))
+        for key, version in wanted.items()
+        if versions.get(key, 0) < version
+    ]
 
 
 def _day(text: str | None, parameter: str) -> date | None:
