@@ -4,10 +4,12 @@ import rich_click as click
 
 from onebook.commands.bench import bench
 from onebook.commands.demo import demo
+from onebook.commands.dlq import dlq
 from onebook.commands.migrate import migrate
 from onebook.commands.replay import replay
 from onebook.commands.status import status
 from onebook.commands.token import token
+from onebook.commands.trace import trace
 from onebook.commands.up import up
 from onebook.commands.verify import verify
 
@@ -18,7 +20,7 @@ def main() -> None:
     """One ledger for everything sold by time, and every channel that sells it in lock-step."""
 
 
-for command in (up, demo, replay, verify, token, bench, status, migrate):
+for command in (up, demo, replay, verify, token, bench, status, dlq, trace, migrate):
     main.add_command(command)
 
 if __name__ == "__main__":
