@@ -34,9 +34,11 @@ class ScriptedBroker:
         self._subscriptions: set[ScriptedSubscription] = set()
 
     def publisher(self) -> "ScriptedPublisher":
+        """The publishing side."""
         return ScriptedPublisher(self)
 
     async def subscribe(self, *, after: int | None = None) -> "ScriptedSubscription":
+        """What comes after a sequence, or from now on."""
         self.check()
         opened = ScriptedSubscription(self, self._buffer_bytes)
         if after is not None:
@@ -109,9 +111,11 @@ class ScriptedConsumer:
         self._broker = broker
 
     def publisher(self) -> "ScriptedPublisher":
+        """One that will be refused."""
         return ScriptedPublisher(self._broker, allowed=False)
 
     async def subscribe(self, *, after: int | None = None) -> "ScriptedSubscription":
+        """As the broker itself."""
         return await self._broker.subscribe(after=after)
 
     async def close(self) -> None:
@@ -140,10 +144,12 @@ class ScriptedPublisher:
         self._generation = -1
 
     async def last(self) -> Message | None:
+        """The latest message stored."""
         self._broker.check()
         return self._broker.stored[-1].message if self._broker.stored else None
 
     async def publish(self, message: Message) -> None:
+        """Stored when the call begins, acknowledged a moment later."""
         broker = self._broker
         broker.check()
         if self._generation != broker.generation:
@@ -190,6 +196,7 @@ class ScriptedSubscription:
         self._arrived.set()
 
     async def fetch(self, timeout_seconds: float) -> Sequence[Delivery]:
+        """What has arrived."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._arrived.wait()
@@ -204,4 +211,5 @@ class ScriptedSubscription:
         return found
 
     async def close(self) -> None:
+        """Hear no more."""
         self._broker.forget(self)

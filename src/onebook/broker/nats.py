@@ -3,10 +3,11 @@
 A `NatsBroker` connects when it is used, and again when the connection has ended: after a BrokerError, open a new publisher or
 subscribe again. It owns the connection. Nothing of it survives a crash, and nothing needs to.
 
-A publisher tells JetStream the sequence after which alone each message may be stored. So many may be under way at once and none
-can be stored after a gap or beside a second publisher's. A repeated message takes no sequence, so that those sent after it would
-be refused: until its first new message is stored a publisher therefore sends one at a time. JetStream knows a repetition for two
-minutes, and after a restart of its own too.
+A publisher tells JetStream the sequence and the message after which alone each one may be stored. So many may be under way at
+once, and none can be stored after a gap or among a second publisher's: the sequence alone would do for one at a time, but those
+of several under way can happen to fit behind somebody else's. A repeated message takes no sequence, so that those sent after it
+would be refused: until its first new message is stored a publisher therefore sends one at a time. JetStream knows a repetition
+for two minutes, and after a restart of its own too.
 """
 
 import asyncio
@@ -24,11 +25,10 @@ from onebook.broker.protocol import BrokerError, Message, NotAllowed, OutOfOrder
 
 MAX_IN_FLIGHT = 256
 ACKNOWLEDGE_SECONDS = 3.0
-WRONG_LAST_SEQUENCE = 10071
+WRONG_LAST = {10070, 10071}  # JetStream's codes: not that message, not that sequence
 
 
 class _Acknowledged(msgspec.Struct, frozen=True):
-    seq: int
     duplicate: bool = False
 
 
@@ -96,6 +96,7 @@ class NatsPublisher:
         self._turn = asyncio.Lock()
         self._room = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._sequence = 0
+        self._lsn = 0
         self._may_repeat = True
         self._error: BrokerError | None = None
 
@@ -125,11 +126,12 @@ class NatsPublisher:
 
     async def _store(self, message: Message) -> None:
         async with self._turn:
-            connection, expected = self._opened(), self._sequence
-            self._sequence += 1
-            sent = await connection.ask(self._stream.subject, message.body, headers_of(message, expected))
+            connection = self._opened()
+            headers = headers_of(message, self._sequence, None if self._may_repeat else self._lsn)
+            self._sequence, self._lsn = self._sequence + 1, message.lsn
+            sent = await connection.ask(self._stream.subject, message.body, headers)
             if self._may_repeat:
-                self._may_repeat = self._taken(await connection.answer(sent, ACKNOWLEDGE_SECONDS)).duplicate
+                self._taken(await connection.answer(sent, ACKNOWLEDGE_SECONDS))
                 return
         self._taken(await connection.answer(sent, ACKNOWLEDGE_SECONDS))
 
@@ -140,14 +142,13 @@ class NatsPublisher:
             raise BrokerError("this publisher has not been opened")
         return self._connection
 
-    def _taken(self, answer: Msg) -> _Acknowledged:
-        acknowledged = msgspec.json.decode(accepted(answer), type=_Acknowledged)
-        if acknowledged.duplicate:
+    def _taken(self, answer: Msg) -> None:
+        self._may_repeat = msgspec.json.decode(accepted(answer), type=_Acknowledged).duplicate
+        if self._may_repeat:
             self._sequence -= 1
-        return acknowledged
 
 
 def _meaning(error: BrokerError) -> BrokerError:
-    if isinstance(error, Refused) and error.error.err_code == WRONG_LAST_SEQUENCE:
+    if isinstance(error, Refused) and error.error.err_code in WRONG_LAST:
         return OutOfOrder(str(error))
     return error

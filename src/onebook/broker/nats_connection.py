@@ -26,6 +26,9 @@ PING_SECONDS = 2  # a connection on which two of these were not answered has end
 CLOSE_SECONDS = 1
 PENDING_BYTES = 8 * 1024 * 1024  # not yet taken by the kernel; a publisher waits while there is more
 
+# The server's own words: nats-py has a class of error for neither, as the server writes them.
+REFUSALS = ("authorization violation", "permissions violation")
+
 Answered = Callable[[Msg], Awaitable[None]]
 
 
@@ -69,24 +72,25 @@ class Connection:
     async def open(self) -> Self:
         """Connect. Raises BrokerError, NotAllowed."""
         try:
-            await self._client.connect(
-                self._url,
-                allow_reconnect=False,
-                connect_timeout=CONNECT_SECONDS,
-                ping_interval=PING_SECONDS,
-                max_outstanding_pings=2,
-                pending_size=PENDING_BYTES,
-                inbox_prefix=self._inboxes,
-                error_cb=self._failed,
-                closed_cb=self._closed,
-            )
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._client.connect(
+                    self._url,
+                    allow_reconnect=False,
+                    max_reconnect_attempts=1,  # counts for the first connection too; 0 would be for ever
+                    reconnect_time_wait=0,
+                    ping_interval=PING_SECONDS,
+                    max_outstanding_pings=2,
+                    pending_size=PENDING_BYTES,
+                    inbox_prefix=self._inboxes,
+                    error_cb=self._failed,
+                    closed_cb=self._closed,
+                )
             self._inbox = self._client.new_inbox()
             await self._client.subscribe(f"{self._inbox}.*", cb=self._answered)
         except (OSError, TimeoutError, nats.errors.Error) as error:
+            await self._failed(error)
             await self.close()
-            if isinstance(error, nats.errors.AuthorizationError):
-                raise NotAllowed("the broker does not know these credentials") from error
-            raise BrokerError(f"the broker is away: {error}") from error
+        self.check()
         return self
 
     def check(self) -> None:
@@ -179,8 +183,9 @@ class Connection:
             answer.set_result(message)
 
     async def _failed(self, error: Exception) -> None:
-        refused = "permissions violation" in str(error).lower()
-        self.fail(NotAllowed(str(error)) if refused else BrokerError(f"the connection broke: {error}"))
+        said = str(error) or type(error).__name__
+        refused = any(refusal in said.lower() for refusal in REFUSALS)
+        self.fail(NotAllowed(said) if refused else BrokerError(f"the broker is away: {said}"))
 
     async def _closed(self) -> None:
         self.fail(BrokerError("the broker ended the connection"))

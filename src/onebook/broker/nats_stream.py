@@ -15,7 +15,8 @@ DUPLICATE_WINDOW_SECONDS = 120  # JetStream keeps every id of that time in memor
 NOT_FOUND = 404
 
 ID = "Nats-Msg-Id"
-EXPECTED = "Nats-Expected-Last-Sequence"
+EXPECTED_SEQUENCE = "Nats-Expected-Last-Sequence"
+EXPECTED_ID = "Nats-Expected-Last-Msg-Id"
 SEQUENCE = "Nats-Sequence"
 PREVIOUS = "Onebook-Previous"
 COMMITTED = "Onebook-Committed"
@@ -114,16 +115,19 @@ class Stream:
         }
 
 
-def headers_of(message: Message, expected: int) -> dict[str, str]:
-    """Everything of a message but its body, and the sequence after which alone it may be stored."""
-    return {
+def headers_of(message: Message, after_sequence: int, after_lsn: int | None) -> dict[str, str]:
+    """Everything of a message but its body, and after what alone it may be stored."""
+    headers = {
         ID: str(message.lsn),
-        EXPECTED: str(expected),
+        EXPECTED_SEQUENCE: str(after_sequence),
         PREVIOUS: str(message.previous),
         COMMITTED: repr(message.committed_at),
         KIND: message.kind.value,
         HORIZON: str(message.horizon),
     }
+    if after_lsn is not None:
+        headers[EXPECTED_ID] = str(after_lsn)
+    return headers
 
 
 def delivery_of(message: Msg) -> Delivery:

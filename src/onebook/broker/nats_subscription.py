@@ -5,8 +5,8 @@ have to be kept, acknowledged and paid for. What was not heard (before the subsc
 seen by the sequence and read back from the stream, page by page, so that a slow subscriber costs a bounded number of bytes here
 and nothing there. What the stream no longer has is missing, and the chain of the messages shows it.
 
-Somebody who hears nothing does not know why. So a subscription that was silent for a second asks for the stream: an answer that
-does not come, another stream of the same name, or one that is shorter than what was heard, is the end of the subscription.
+Somebody who hears nothing does not know why. So a subscription that was silent for half a second asks for the stream: an answer
+that does not come, another stream of the same name, or one shorter than what was heard, is the end of the subscription.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ BUFFER_BYTES = 32 * 1024 * 1024
 MESSAGE_BYTES = 512  # a message's headers and what Python makes of them, about
 PAGE_MESSAGES = 512
 PAGE_BYTES = 4 * 1024 * 1024
-SILENCE_SECONDS = 1.0
+SILENCE_SECONDS = 0.5
 
 
 class NatsSubscription:
@@ -148,7 +148,7 @@ class NatsSubscription:
             await self._connection.unlisten(listening)
 
     async def _watch(self) -> None:
-        """Looks for the stream after each second of silence, and whenever a message raised a doubt."""
+        """Looks for the stream after each half second of silence, and whenever a message raised a doubt."""
         heard = self._last_heard
         while True:
             with suppress(TimeoutError):

@@ -144,6 +144,8 @@ class EmbeddedNats:
     def _prepare(self) -> None:
         """Ends what an earlier run left behind and puts a long log aside; blocks."""
         _end_survivors(self._conf)
+        if not self._store.is_dir():
+            self._store.unlink(missing_ok=True)
         if self._log.exists() and self._log.stat().st_size > LOG_BYTES:
             self._log.replace(self._log.with_suffix(".log.1"))
         self._log.touch(mode=0o600)
