@@ -18,8 +18,8 @@ from tests.conftest import Server, onebook
 
 @pytest.fixture
 def consumer(server: Server, api: Api, venue: str) -> Iterator[str]:
-    """A consumer of this test's own, of the sender's kind, with two letters: one of a booking's event, one of nothing known."""
-    name = f"webhook/{uuid4().hex}"
+    """A consumer that nobody runs, with two letters: one of a booking's event, one of nothing known."""
+    name = f"test-{uuid4().hex}"
     assert api.book([nights(venue)]).status == 201
     asyncio.run(_park(server.database_url, name))
     yield name

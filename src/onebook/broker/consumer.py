@@ -22,7 +22,7 @@ import msgspec
 import structlog
 
 from onebook.broker.dead_letters import DeadLetters
-from onebook.broker.faults import PATIENCE_SECONDS, Patience, delays
+from onebook.broker.faults import PATIENCE_SECONDS, Patience, delays, is_fault
 from onebook.broker.handing import Hands, Unreadable
 from onebook.broker.handler import Handler
 from onebook.broker.line import Line
@@ -94,7 +94,12 @@ class Consumer:
                 try:
                     await self.run_once()
                 except Exception as error:  # whatever it is: the loop goes on, and readiness sees that it does not turn
-                    log.error("consumer_failed", consumer=self.name, exc_info=error)
+                    log.error(
+                        "consumer_failed",
+                        consumer=self.name,
+                        exc_info=None if is_fault(error) else error,
+                        reason=repr(error),
+                    )
                     await self._patience.pause(next(waits))
                 else:
                     waits = delays()
@@ -146,7 +151,6 @@ class Consumer:
                 self._progress.lose_place()
                 await self._refill(place, turn)
             place.hear(message)
-            self._progress.hear(message.committed_at)
             match message.kind:
                 case MessageKind.EVENTS:
                     await self._take(place, message, turn, is_repeated=is_repeated)
@@ -156,6 +160,7 @@ class Consumer:
                     await self._flush(turn)
                     await self._hands.rebuild()
         await self._flush(turn)
+        self._progress.hear(messages[-1].committed_at)
 
     async def _take(self, place: Place, message: Message, turn: Turn, *, is_repeated: bool) -> None:
         try:

@@ -66,10 +66,12 @@ class Line:
 
     async def close(self) -> None:
         """End everything; safe at any moment. `hear` begins anew."""
-        if self._joining is not None:
-            self._joining.cancel()
-            await asyncio.wait([self._joining])
-            self._joining = None
+        joining, self._joining = self._joining, None
+        if joining is not None:
+            joining.cancel()
+            await asyncio.wait([joining])
+            if not joining.cancelled() and joining.exception() is None:
+                self._broker, self._subscription = joining.result()
         subscription, broker = self._subscription, self._broker
         self._subscription = self._broker = None
         for part in (subscription, broker):

@@ -2,10 +2,8 @@
 
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
-from itertools import groupby
-
-from prometheus_client import Histogram
 
 from onebook.broker.metrics import (
     CDC_LAG,
@@ -39,7 +37,7 @@ class Progress:
 
     @property
     def silent_seconds(self) -> float:
-        """Since the last message, or since the start."""
+        """Since the last message was handled, or since the start."""
         return time.monotonic() - self._heard_at
 
     @property
@@ -49,7 +47,7 @@ class Progress:
         return self._late_seconds + (silent_seconds if silent_seconds > QUIET_SECONDS else 0.0)
 
     def hear(self, committed_at: float) -> None:
-        """A message came."""
+        """A message has been handled."""
         self._late_seconds, self._heard_at = max(0.0, time.time() - committed_at), time.monotonic()
 
     def lose_place(self) -> None:
@@ -76,10 +74,17 @@ class Progress:
 
     def count_events(self, events: Sequence[StreamEvent], handled_at: float) -> None:
         """These have been handled, each so long after its commit."""
-        for committed_at, group in groupby(events, key=lambda event: event.committed_at):
-            count = sum(1 for _ in group)
-            for end in self._ends:
-                _observe(end, max(0.0, handled_at - committed_at), count)
+        buckets: Counter[int] = Counter()
+        total_seconds = 0.0
+        # An `observe` for each event would cost 3.5 µs with several workers; all events of a message took the same time.
+        for committed_at, count in Counter([event.committed_at for event in events]).items():
+            seconds = max(0.0, handled_at - committed_at)
+            buckets[bisect_left(self._ends[0]._upper_bounds, seconds)] += count
+            total_seconds += seconds * count
+        for end in self._ends:
+            end._sum.inc(total_seconds)
+            for bucket, count in buckets.items():
+                end._buckets[bucket].inc(count)
         for counter in self._events:
             counter.inc(len(events))
 
@@ -90,9 +95,3 @@ class Progress:
             gauge.set(offset)
         for gauge in self._lags:
             gauge.set(lag_seconds)
-
-
-def _observe(histogram: Histogram, amount: float, count: int) -> None:
-    """What `count` calls of histogram.observe(amount) do: one costs 3.5 µs with several workers, and there may be many."""
-    histogram._sum.inc(amount * count)
-    histogram._buckets[bisect_left(histogram._upper_bounds, amount)].inc(count)

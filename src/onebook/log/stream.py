@@ -14,14 +14,14 @@ BOOKING_TYPES = "onebook.booking."
 BLOCK_TYPES = "onebook.block."
 
 
-class _Data(msgspec.Struct, frozen=True):
+class _Data(msgspec.Struct, frozen=True, gc=False):
     """The part of an event's data that says where it belongs."""
 
     resources: list[Touched] = []
     channel: str | None = None
 
 
-class _Outline(msgspec.Struct, frozen=True):
+class _Outline(msgspec.Struct, frozen=True, gc=False):
     """An event without the parts that nobody who routes it needs."""
 
     id: str
