@@ -15,22 +15,32 @@ import uvloop
 
 from onebook.job import READY, Job, read_job, when_supervisor_is_gone
 from onebook.logs import configure_logs
-from onebook.wiring import open_relay, open_sender
 
-Loops = Sequence[asyncio.Task[None]]
-
-PARTS: dict[str, Callable[[Job], AbstractAsyncContextManager[Loops]]] = {"relay": open_relay, "sender": open_sender}
+Part = Callable[[Job], AbstractAsyncContextManager[Sequence[asyncio.Task[None]]]]
 
 
 def main() -> None:
     """Run the part that is named until SIGTERM, or until the supervisor is gone."""
-    part = PARTS[sys.argv[1]]
+    part = _part(sys.argv[1])
     job = read_job()
     configure_logs(job.settings.log)
     uvloop.run(_run(part, job))
 
 
-async def _run(part: Callable[[Job], AbstractAsyncContextManager[Loops]], job: Job) -> None:
+def _part(name: str) -> Part:
+    """What a process is to be; only that is imported, since everything together takes a second to load."""
+    if name == "relay":
+        from onebook.wiring.relay import open_relay
+
+        return open_relay
+    if name == "sender":
+        from onebook.wiring.sender import open_sender
+
+        return open_sender
+    raise ValueError(f"there is no part {name}")
+
+
+async def _run(part: Part, job: Job) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     when_supervisor_is_gone(stopped.set)

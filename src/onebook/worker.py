@@ -15,7 +15,7 @@ from onebook.api.app import create_app
 from onebook.api.express import ExpressProtocol
 from onebook.job import READY, Job, read_job, when_supervisor_is_gone
 from onebook.logs import configure_logs
-from onebook.wiring import open_engine
+from onebook.wiring.api import open_engine
 
 
 def main() -> None:

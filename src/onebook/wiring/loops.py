@@ -1,0 +1,44 @@
+"""Running the loops of a process for as long as it lives, and opening what several processes need."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from onebook.broker.nats import open_nats
+from onebook.broker.protocol import Broker
+from onebook.job import Job
+
+FOLLOWER_CONNECTIONS = 2  # what follows the log: one that reads on, one for what it meets
+STOP_SECONDS = 5.0
+
+
+class Loop(Protocol):
+    """What goes on until it is stopped."""
+
+    async def run(self) -> None:
+        """Go on."""
+
+    def stop(self) -> None:
+        """Have `run` return soon."""
+
+
+@asynccontextmanager
+async def running(loops: Sequence[Loop]) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
+    """The loops, going on for as long as the block runs; the last one started is the first to stop."""
+    tasks = [asyncio.create_task(loop.run()) for loop in loops]
+    try:
+        yield tasks
+    finally:
+        for loop in reversed(loops):
+            loop.stop()
+        _, stuck = await asyncio.wait(tasks, timeout=STOP_SECONDS)
+        for task in stuck:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def open_broker(job: Job) -> Broker:
+    """The broker with this process's credentials."""
+    bounds = job.settings.broker
+    return await open_nats(job.broker_url, max_store_mib=bounds.max_store_mib, max_age_minutes=bounds.max_age_minutes)
