@@ -135,10 +135,10 @@ def test_what_is_no_array_of_texts_is_an_error(text: str) -> None:
 
 
 def test_a_transaction_becomes_a_message() -> None:
-    """Its entries are one batch of CloudEvents, under the WAL position at which its commit ends."""
+    """Its entries are one batch of CloudEvents, under its commit LSN."""
     transaction = taken(Assembler(), BEGIN, RELATION, INSERT, INSERT_FOLLOWED, COMMIT)
     assert transaction is not None
-    assert (transaction.kind, transaction.events, transaction.end_lsn) == (MessageKind.EVENTS, 2, 0x1BAD8C0)
+    assert (transaction.kind, transaction.events, transaction.lsn) == (MessageKind.EVENTS, 2, 0x1BAD890)
     assert math.isclose(transaction.committed_at, COMMITTED_AT)
     first, second = msgspec.json.decode(transaction.body)
     assert (first["id"], first["source"], first["data"]) == ("21", "/venues/alfama", {"a": "é"})
@@ -146,7 +146,7 @@ def test_a_transaction_becomes_a_message() -> None:
     assert "traceparent" not in first
     assert second["traceparent"] == TRACEPARENT
     message = transaction.message(previous=5)
-    assert (message.lsn, message.previous) == (transaction.end_lsn, 5)
+    assert (message.lsn, message.previous) == (transaction.lsn, 5)
 
 
 def test_a_heartbeat_comes_through_the_wal() -> None:
@@ -183,7 +183,7 @@ def test_a_transaction_too_large_for_the_broker_becomes_a_refill() -> None:
     assembler = Assembler(max_body_bytes=len(INSERT) * 3)
     refill = taken(assembler, BEGIN, RELATION, *[INSERT] * 10, COMMIT)
     assert refill is not None
-    assert (refill.kind, refill.end_lsn, refill.body) == (MessageKind.REFILL, 0x1BAD8C0, b"")
+    assert (refill.kind, refill.lsn, refill.body) == (MessageKind.REFILL, 0x1BAD890, b"")
     ordinary = taken(assembler, BEGIN, INSERT_FOLLOWED, COMMIT)
     assert ordinary is not None
     assert ordinary.kind is MessageKind.EVENTS

@@ -27,7 +27,7 @@ class Begin(msgspec.Struct, frozen=True):
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """The end of a transaction. `end_lsn` is where its commit record ends: acknowledging it acknowledges the transaction."""
+    """The end of a transaction, whose commit record begins at `commit_lsn` and ends at `end_lsn` in the WAL."""
 
     commit_lsn: int
     end_lsn: int

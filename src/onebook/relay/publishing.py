@@ -81,10 +81,10 @@ class Publishing:
         while True:
             transaction = await self._outbox.take()
             task = None
-            if transaction.end_lsn > there:
+            if transaction.lsn > there:
                 # Started in the order of their creation, so called in that order, which is what the broker keeps.
                 task = group.create_task(publisher.publish(transaction.message(previous)))
-                previous = transaction.end_lsn
+                previous = transaction.lsn
             await under_way.put((transaction, task, time.time()))
 
     def _place_of(self, last: Message | None) -> tuple[int, int]:
@@ -99,7 +99,7 @@ class Publishing:
             self._server_lsn = None
         if last is None or last.lsn == self._foreign_lsn:
             return 0, 0
-        return last.lsn, last.lsn if last.lsn >= self._confirmed_lsn else 0
+        return last.lsn, last.lsn if last.lsn + 1 >= self._confirmed_lsn else 0
 
     async def _settle(self, under_way: _UnderWay) -> None:
         """Wait for the acknowledgements in order: PostgreSQL is told of what has nothing missing before it."""
@@ -109,9 +109,9 @@ class Publishing:
                 async with asyncio.timeout(PUBLISH_SECONDS):
                     await task
                 for traceparent in transaction.traces:
-                    tracing.record("publish", traceparent, sent_at, lsn=transaction.end_lsn)
+                    tracing.record("publish", traceparent, sent_at, lsn=transaction.lsn)
             self._outbox.settle()
-            self._confirmed_lsn = transaction.end_lsn
+            self._confirmed_lsn = transaction.acknowledged_lsn
             self._backoff.reset()
             self.trouble = None
             self._settled(transaction)

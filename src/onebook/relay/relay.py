@@ -33,8 +33,8 @@ CONNECT_SECONDS = 5
 UP_TO_DATE_SECONDS = 1.0
 """A heartbeat that took no longer than this shows that nothing is waiting."""
 IDLE_SECONDS = 3.0
-"""After so long without a message the slot is moved past WAL that is not ours. Not at once: as long as the slot stands at the
-end of the last message, the next relay knows that the broker has all of them."""
+"""After so long without a message the slot is moved past WAL that is not ours. Not at once: as long as the slot stands at
+the last message, the next relay knows that the broker has all of them."""
 
 FAULTS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ReplicationLost, SlotRefused)
 
@@ -147,10 +147,10 @@ class Relay:
         confirmed_lsn = slot.confirmed_lsn or 0
         self._outbox = outbox = self._new_outbox()
         if was_lost:
-            await outbox.put(Transaction(confirmed_lsn, time.time(), MessageKind.REFILL))
+            await outbox.put(Transaction(confirmed_lsn - 1, time.time(), MessageKind.REFILL))
 
         def settled(transaction: Transaction) -> None:
-            replication.acknowledge(transaction.end_lsn)
+            replication.acknowledge(transaction.acknowledged_lsn)
             self._count(transaction)
 
         self._publishing = Publishing(
@@ -172,7 +172,7 @@ class Relay:
                 transaction = assembler.take(body)
                 if transaction is not None:
                     for traceparent in transaction.traces:
-                        tracing.record("relay", traceparent, transaction.committed_at, lsn=transaction.end_lsn)
+                        tracing.record("relay", traceparent, transaction.committed_at, lsn=transaction.lsn)
                     await outbox.put(transaction)
             if outbox.oldest is None and time.time() - self._latest_at > IDLE_SECONDS:
                 replication.acknowledge(replication.caught_up_at_lsn)
@@ -192,7 +192,7 @@ class Relay:
         self._turn()
         self._backoff.reset()
         self._latest_at = transaction.committed_at
-        CONSUMER_OFFSET.labels(CONSUMER).set(transaction.end_lsn)
+        CONSUMER_OFFSET.labels(CONSUMER).set(transaction.lsn)
         lag_seconds = max(now - transaction.committed_at, 0.0)
         if transaction.events:
             EVENTS.labels(CONSUMER).inc(transaction.events)

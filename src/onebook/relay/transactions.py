@@ -24,8 +24,8 @@ log = structlog.get_logger()
 class Transaction(msgspec.Struct, frozen=True):
     """What a committed transaction has for the stream."""
 
-    end_lsn: int
-    """Where its commit record ends in the WAL: a WAL position that says "all of this and what was before"."""
+    lsn: int
+    """Where its commit record begins in the WAL."""
     committed_at: float
     kind: MessageKind
     horizon: int = 0
@@ -39,9 +39,18 @@ class Transaction(msgspec.Struct, frozen=True):
         """About what it takes in memory."""
         return len(self.body) + _ENTRY_BYTES
 
+    @property
+    def acknowledged_lsn(self) -> int:
+        """What to tell PostgreSQL when the broker has it.
+
+        PostgreSQL takes as acknowledged what has its commit record begin before that. Not the record's end, so that the slot's
+        position names the latest message there is, and a new relay knows from the two whether the broker has them all.
+        """
+        return self.lsn + 1
+
     def message(self, previous: int) -> Message:
         """It, as the broker carries it, after the message with that LSN."""
-        return Message(self.end_lsn, previous, self.committed_at, self.kind, self.horizon, self.body)
+        return Message(self.lsn, previous, self.committed_at, self.kind, self.horizon, self.body)
 
 
 class _Word(msgspec.Struct, frozen=True):
@@ -107,7 +116,7 @@ class Assembler:
 
     def _commit(self, commit: Commit) -> Transaction | None:
         body = batch_of(self._events) if self._events else b""
-        lsn, at = commit.end_lsn, commit.committed_at
+        lsn, at = commit.commit_lsn, commit.committed_at
         transaction = None
         if self._is_too_large or len(body) > self._max_body_bytes:
             log.warning("relay_transaction_too_large", lsn=lsn, max_bytes=self._max_body_bytes)
