@@ -251,12 +251,13 @@ async def test_a_url_without_a_good_secret_is_refused(secret: str) -> None:
 
 def test_firing_and_resolved_are_notices_of_their_own() -> None:
     """Their ids differ, and both name since when."""
-    now = datetime(2026, 12, 1, 12, 0, 40, tzinfo=UTC)
+    began = datetime(2026, 12, 1, 12, tzinfo=UTC)
     firing = _firing("view")
     resolved = msgspec.structs.replace(firing, state=State.RESOLVED, changed=40.0)
-    first, second = notice_of(firing, now.replace(second=30)), notice_of(resolved, now)
+    first, second = notice_of(firing, began), notice_of(resolved, began)
     assert first.id != second.id
-    assert first.data["since"] == second.data["since"] == now.replace(second=0)
+    assert (first.timestamp.second, second.timestamp.second) == (30, 40)
+    assert first.data["since"] == second.data["since"] == "2026-12-01T12:00:00+00:00"
 
 
 def test_the_limits_of_the_settings_are_those_of_the_rules() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, Gauge
 
 from onebook.config import load
 from onebook.ops.lag.dashboard import dashboard
@@ -82,6 +82,13 @@ def test_the_consumers_that_must_be_there_are_those_there_are() -> None:
     view = importlib.import_module("onebook.views.view").AvailabilityView.name
     push = importlib.import_module("onebook.push.hub").Hub.name
     assert {relay, view, push, webhooks} == set(CONSUMERS)
+
+
+def test_a_process_that_never_sets_a_gauge_does_not_set_it_to_zero(reported: set[str]) -> None:
+    """A gauge without labels is 0 in each process that imports its module: the least of them would always be 0."""
+    assert reported
+    gauges = [gauge for gauge in set(REGISTRY._collector_to_names) if isinstance(gauge, Gauge)]
+    assert [gauge._name for gauge in gauges if "min" in gauge._multiprocess_mode and not gauge._labelnames] == []
 
 
 def test_panels_neither_overlap_nor_share_an_id() -> None:

@@ -81,11 +81,13 @@ def _found_in(data: Path) -> dict[str, Any]:
 
 
 async def _once(source: Source, found: dict[str, Any], as_json: bool) -> None:
-    """What was found is told also when the server does not answer."""
+    """What a data folder says is told also when its server does not answer."""
     pipeline, failure = None, None
     try:
         pipeline = await source.next()
     except (NoReading, ConnectionFailed) as error:
+        if isinstance(source, Api):
+            raise _failed(error) from error
         failure = error
     if as_json:
         print_json({**found, "pipeline": pipeline})

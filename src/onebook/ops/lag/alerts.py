@@ -54,6 +54,7 @@ class Alerts:
         self._standing: Standing = {}
         self._stopping = asyncio.Event()
         self.turned_at = asyncio.get_running_loop().time()
+        self._clock_began = datetime.now(UTC) - timedelta(seconds=self.turned_at)
         for rule in self._rules:
             ALERTS_FIRING.labels(rule.name).set(0)
 
@@ -95,26 +96,26 @@ class Alerts:
                 await asyncio.wait_for(self._stopping.wait(), self._every_seconds)
 
     def _tell(self, alert: Alert) -> None:
-        notice = notice_of(alert, datetime.now(UTC))
+        notice = notice_of(alert, self._clock_began)
         tell = log.error if alert.state is State.FIRING else log.warning
         tell(f"alert_{alert.state}", **notice.data)
         if self._notices is not None:
             self._notices.put(notice)
 
 
-def notice_of(alert: Alert, now: datetime) -> Notice:
-    """What is said of an alert that has just changed; `now` is the time of the change."""
-    since = now - timedelta(seconds=alert.changed - alert.since)
+def notice_of(alert: Alert, clock_began: datetime) -> Notice:
+    """What is said of an alert that has just changed, given when the scrapes' clock was 0."""
+    since = clock_began + timedelta(seconds=alert.since)
     return Notice(
         id=f"alert_{alert.rule.name}_{alert.subject or 'all'}_{since:%Y%m%dT%H%M%S}_{alert.state}",
         type=f"onebook.alert.{alert.state}",
-        timestamp=now,
+        timestamp=clock_began + timedelta(seconds=alert.changed),
         data={
             "alert": alert.rule.name,
             "subject": alert.subject,
             "severity": alert.rule.severity,
             "summary": alert.rule.summary,
             "value": alert.value,
-            "since": since,
+            "since": since.isoformat(),
         },
     )

@@ -49,7 +49,7 @@ def rules_of(settings: AlertSettings) -> tuple[Rule, ...]:
             Above(LAG, lag_seconds, "consumer"),
             for_seconds,
             Severity.CRITICAL,
-            f"A consumer is more than {lag_seconds:g} s behind the latest commit: its channels show what is no longer true.",
+            f"A consumer is more than {lag_seconds:g} s behind the latest commit: its channels may show what is no longer true.",
         ),
         Rule(
             "OnebookConsumerMissing",
