@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import asyncpg
+import structlog
 
 from onebook.log.read import Cursor as LogCursor
 from onebook.log.stream import event_of_row
@@ -31,6 +32,8 @@ PIECE = 256
 ASKING = 2
 ACQUIRE_SECONDS = 2.0
 CATCH_UP_SECONDS = 60.0
+
+log = structlog.get_logger()
 
 _FAULTS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
@@ -120,6 +123,9 @@ class Resumption:
         except _FAULTS:
             is_slow = deadline.expired() and client.backlog_bytes() > 0
             self._end(client, Ending.TOO_SLOW if is_slow else Ending.UNAVAILABLE)
+        except Exception as error:  # whatever it is, this client must not wait for ever, and others are not concerned
+            log.error("resumption_failed", exc_info=error)
+            self._end(client, Ending.UNAVAILABLE)
 
     async def _from_log(self, client: Client, seen: LogCursor) -> int:
         """Send what the log has after a cursor. Returns the horizon below which that is everything."""
