@@ -7,8 +7,9 @@ from time import monotonic
 import pytest
 from tests.integration.consuming import Bed, Recorder, drained, open_bed, turn_until
 
-from onebook.broker.place import Place
+from onebook.broker.place import Place, Snapshot
 from onebook.broker.protocol import MessageKind
+from onebook.broker.refill import LogReader
 
 
 @pytest.fixture
@@ -142,16 +143,36 @@ async def test_a_late_commit_with_a_low_number_is_not_lost(bed: Bed, is_lost: bo
     assert sorted(recorder.seen) == sorted(bed.upstream.positions)
 
 
-async def test_what_was_sent_before_it_could_be_read_is_not_lost(bed: Bed) -> None:
-    """A message that was out before the consumer listened, and whose entry its first refill could not see, is made up for."""
-    recorder = Recorder()
-    async with bed.upstream.begun(1):
+async def send_before_it_can_be_read(bed: Bed, recorder: Recorder) -> None:
+    """A transaction that is still invisible when the consumer begins, and whose message went out before it listened."""
+    async with bed.upstream.begun():
         consumer = await bed.joined(recorder)
-        bed.broker.lose_next = 1  # as if it had been sent before
+        # The consumer must take its message for one of those before its time: the chain does not show it.
+        bed.upstream.is_away = True
+    bed.upstream.is_away = False
     assert recorder.seen == []
     await bed.upstream.write()
-    await drained(consumer, recorder, bed.upstream)
-    assert recorder.seen == sorted(recorder.seen), "and before what follows it"
+    await turn_until(consumer, lambda _: bed.upstream.positions[-1] in recorder.seen)
+
+
+async def test_what_was_sent_before_it_could_be_read_is_not_lost(bed: Bed) -> None:
+    """A message sent before the consumer listened, whose entry its first refill could not see, is made up for in order."""
+    recorder = Recorder()
+    await send_before_it_can_be_read(bed, recorder)
+    assert recorder.seen == bed.upstream.positions
+
+
+async def test_the_control_without_open_transactions_it_is_lost(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer that takes all below a snapshot's end for read loses what was open in it."""
+    real = LogReader.snapshot
+
+    async def blind(reader: LogReader) -> Snapshot:
+        return (await real(reader))._replace(open=frozenset())
+
+    monkeypatch.setattr(LogReader, "snapshot", blind)
+    recorder = Recorder()
+    await send_before_it_can_be_read(bed, recorder)
+    assert recorder.seen == bed.upstream.positions[1:]
 
 
 async def test_a_durable_consumer_goes_on_from_its_horizon(bed: Bed) -> None:

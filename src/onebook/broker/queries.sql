@@ -19,11 +19,12 @@ WHERE txn = ANY ($1::bigint[]) AND (txn, position) > ($2::bigint, $3::bigint)
 ORDER BY txn, position LIMIT $4;
 
 -- name: entries_between
--- A page of the entries of the transactions in [$1, $2), in the order of the log, after a place in it.
+-- A page of the entries of the transactions below $1, in the order of the log, after a place in it. No other lower bound: the
+-- index would begin each page at that one.
 SELECT txn, position, time, type, subject, venues, traceparent, data
 FROM log
-WHERE txn >= $1 AND txn < $2 AND (txn, position) > ($3::bigint, $4::bigint)
-ORDER BY txn, position LIMIT $5;
+WHERE txn < $1 AND (txn, position) > ($2::bigint, $3::bigint)
+ORDER BY txn, position LIMIT $4;
 
 -- name: entry
 -- One entry of the log.

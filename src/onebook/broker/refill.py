@@ -17,6 +17,7 @@ import asyncpg
 
 from onebook.broker.faults import Patience
 from onebook.broker.place import Snapshot
+from onebook.log.read import START, Cursor
 from onebook.sql import statements
 
 SQL = statements("onebook.broker")
@@ -51,20 +52,19 @@ class LogReader:
 
     def entries_of(self, transactions: frozenset[int]) -> AsyncIterator[Sequence[Any]]:
         """Pages of the entries of these transactions."""
-        return self._pages("entries_of", sorted(transactions))
+        return self._pages("entries_of", sorted(transactions), START)
 
     def entries_between(self, first: int, end: int) -> AsyncIterator[Sequence[Any]]:
         """Pages of the entries of the transactions in [first, end)."""
-        return self._pages("entries_between", first, end)
+        return self._pages("entries_between", end, Cursor(first, 0))
 
-    async def _pages(self, statement: str, *arguments: Any) -> AsyncIterator[Sequence[Any]]:
-        txn, position = 0, 0
+    async def _pages(self, statement: str, bound: Any, after: Cursor) -> AsyncIterator[Sequence[Any]]:
         more = True
         while more:
             rows = await self._patience.with_faults(
-                partial(self._pool.fetch, SQL[statement], *arguments, txn, position, self._page_rows)
+                partial(self._pool.fetch, SQL[statement], bound, *after, self._page_rows)
             )
             if rows:
                 yield rows
-                txn, position = rows[-1]["txn"], rows[-1]["position"]
+                after = Cursor(rows[-1]["txn"], rows[-1]["position"])
             more = len(rows) == self._page_rows
