@@ -28,7 +28,6 @@ class State(msgspec.Struct, frozen=True):
     """What a stream holds."""
 
     messages: int
-    first_seq: int
     last_seq: int
 
 

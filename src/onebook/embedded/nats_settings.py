@@ -9,7 +9,7 @@ import msgspec
 HOST = "127.0.0.1"
 STREAM = "ONEBOOK"
 SUBJECT = "onebook.events"
-MAX_PAYLOAD = "64MB"  # the most that NATS takes
+MAX_PAYLOAD = "64MB"  # the most that NATS takes; JetStream stores no message over 32 MiB
 MAX_PENDING = "128MB"  # to a client that does not read; at least one message of the largest size must fit
 OVERHEAD = 2  # the stream is bounded by itself; what is written anew while old blocks still lie there needs room too
 
