@@ -1,0 +1,95 @@
+"""The stream as clients meet it: a booking placed over HTTP is heard of, and nothing is missed while nobody listens."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from typing import Any
+
+import pytest
+
+from onebook.api.roles import Role
+from tests.acceptance.conftest import Api, nights
+
+SECONDS = 20
+
+
+class Stream:
+    """A plain reader of /v1/stream."""
+
+    def __init__(self, api: Api, query: str, token: str, cursor: str | None) -> None:
+        self._connection = HTTPConnection(api.base_url.removeprefix("http://"), timeout=SECONDS)
+        headers = {"authorization": f"Bearer {token}"} | ({} if cursor is None else {"last-event-id": cursor})
+        self._connection.request("GET", f"/v1/stream?{query}", headers=headers)
+        self._answer = self._connection.getresponse()
+        assert self._answer.status == 200, self._answer.read()
+        self.cursor = ""
+
+    def next(self) -> tuple[str, Any]:
+        """The next event's name (empty for a CloudEvent) and content."""
+        name, content = "", None
+        while True:
+            line = self._answer.readline().decode().rstrip("\n")
+            field, _, value = line.partition(": ")
+            if field == "id":
+                self.cursor = value
+            elif field == "event":
+                name = value
+            elif field == "data":
+                content = json.loads(value)
+            elif not line and content is not None:
+                return name, content
+
+    def close(self) -> None:
+        """Leave."""
+        self._answer.close()
+        self._connection.close()
+
+
+@contextmanager
+def listening(api: Api, query: str, *, token: str | None = None, cursor: str | None = None) -> Iterator[Stream]:
+    """A stream that says that it listens."""
+    stream = Stream(api, query, token or api.token(), cursor)
+    try:
+        assert stream.next()[0] == "ready"
+        yield stream
+    finally:
+        stream.close()
+
+
+def test_a_booking_is_heard_of(api: Api, venue: str) -> None:
+    """Who listens to its venue gets the whole booking, another channel only what is left."""
+    with (
+        listening(api, f"venue={venue}&types=booking.held") as desk,
+        listening(api, f"venue={venue}", token=api.token(Role.CHANNEL, "rival")) as rival,
+    ):
+        placed = api.book([nights(venue)], reference="for nobody else", token=api.token(Role.CHANNEL, "atlas")).json()
+        _, full = desk.next()
+        _, public = rival.next()
+        assert (full["subject"], full["data"]["reference"]) == (f"bookings/{placed['id']}", "for nobody else")
+        assert (public["id"], public["type"]) == (full["id"], "onebook.availability.changed.v1")
+        assert public["data"] == {"resources": full["data"]["resources"]}
+        assert placed["id"] not in json.dumps(public)
+
+
+def test_what_happened_meanwhile_is_told_afterwards(api: Api, venue: str) -> None:
+    """A client that comes again with its last cursor gets exactly what it missed, in order."""
+    with listening(api, f"venue={venue}&types=booking.held") as stream:
+        first = api.book([nights(venue)]).json()
+        assert stream.next()[1]["data"]["booking"] == first["id"]
+        cursor = stream.cursor
+    missed = [api.book([nights(venue)]).json()["id"] for _ in range(2)]
+    with listening(api, f"venue={venue}&types=booking.held", cursor=cursor) as stream:
+        assert [stream.next()[1]["data"]["booking"] for _ in missed] == missed
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [("venue=atlantis", 404, "not-found"), ("", 422, "invalid"), ("venue=0&after=%20", 400, "cursor-malformed")],
+)
+def test_what_cannot_be_listened_to_is_refused(api: Api, query: str, status: int, code: str) -> None:
+    """A refusal is a problem document like any other."""
+    place = {"name": "Alfama", "timezone": "Europe/Lisbon", "currency": "EUR", "market": "lisboa"}
+    assert api.request("PUT", "/v1/venues/0", place).status in {200, 201}
+    reply = api.request("GET", f"/v1/stream?{query}")
+    assert (reply.status, reply.code) == (status, code)
