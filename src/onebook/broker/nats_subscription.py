@@ -157,12 +157,13 @@ class NatsSubscription:
                 heard = self._last_heard
                 continue
             self._doubt.clear()
+            heard = self._last_heard  # what is heard while the answer is on its way may well lie beyond it
             try:
                 info = await self._stream.info(self._connection)
             except BrokerError as error:
                 self._connection.fail(error)
                 return
-            if info.created != self._created or info.state.last_seq < self._last_heard:
+            if info.created != self._created or info.state.last_seq < heard:
                 self._connection.fail(BrokerError("the stream began anew"))
                 return
             if info.state.last_seq > self._end:
