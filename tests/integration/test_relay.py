@@ -8,6 +8,8 @@ import asyncpg
 import pytest
 from tests.integration.relays import APPEND, Broker, Relays, assert_chained, open_relays, until
 
+from onebook import tracing
+from onebook.broker.metrics import CDC_LAG
 from onebook.broker.protocol import Message, MessageKind
 from onebook.log.stream import event_of_row, events_of
 from onebook.relay import metrics
@@ -218,6 +220,44 @@ async def test_a_standby_takes_over(relays: Relays) -> None:
     await relays.leads(second)
     await relays.all_arrived(broker)
     assert_chained(broker.messages)
+
+
+async def test_the_lag_grows_while_nothing_moves(relays: Relays) -> None:
+    """The lag shown is the age of the oldest commit that waits, also while the broker takes nothing; then it is none again."""
+    shown = CDC_LAG.labels("relay")._value
+    broker = Broker()
+    await relays.leads(relays.start(broker))
+    await until(lambda: shown.get() == 0.0)
+    broker.stop()
+    await relays.append()
+    await until(lambda: shown.get() > 0.5)
+    broker.start()
+    await relays.all_arrived(broker)
+    await until(lambda: shown.get() == 0.0)
+
+
+async def test_a_followed_event_has_its_spans(relays: Relays) -> None:
+    """Of an event whose trace is followed relay and publishing are reported, below its place; of others nothing is."""
+    spans: list[tracing.Span] = []
+    followed = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    broker = Broker()
+    await relays.leads(relays.start(broker))
+    tracing.install(spans.append, 0.0)
+    try:
+        await relays.append()
+        for traceparent in (followed, followed[:-2] + "00"):
+            await relays.connection.execute(
+                "INSERT INTO log (txn, time, type, subject, venues, traceparent, data)"
+                " VALUES (log_txn(), clock_timestamp(), 'booking.held', 'bookings/1', '{a}', $1, '{}')",
+                traceparent,
+            )
+        await relays.all_arrived(broker)
+        await until(lambda: len(spans) >= 2)
+    finally:
+        tracing.install(None, 0.0)
+    assert [(span.name, span.traceparent) for span in spans] == [("relay", followed), ("publish", followed)]
+    relay, publish = spans
+    assert relay.started_at <= relay.ended_at <= publish.ended_at
 
 
 async def test_a_lost_slot_is_told(relays: Relays) -> None:

@@ -44,7 +44,7 @@ class Relation(msgspec.Struct, frozen=True):
     columns: tuple[str, ...]
 
 
-class Insert(msgspec.Struct, frozen=True):
+class Insert(msgspec.Struct, frozen=True, gc=False):
     """A new row; values as PostgreSQL prints them."""
 
     relation: int

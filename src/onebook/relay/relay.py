@@ -60,7 +60,7 @@ class Relay:
         """Loop time of the last progress: something published, or a look at the slot that somebody else holds."""
 
     async def run(self) -> None:
-        """Relay until `stop`. Raises ProtocolError for WAL that cannot be understood."""
+        """Relay until `stop`. WAL that cannot be understood ends it, with an ExceptionGroup that has a ProtocolError."""
         if self._is_stopping:
             return
         self._work = asyncio.create_task(self._work_until_cancelled())

@@ -16,7 +16,7 @@ from typing import Self
 
 import psycopg
 from psycopg import generators, pq, waiting
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 CONNECT_SECONDS = 5
 STATUS_SECONDS = 1.0
@@ -59,18 +59,8 @@ class Replication:
     @classmethod
     async def start(cls, url: str, slot: str, publication: str) -> Self:
         """Stream from the slot's confirmed position. Raises SlotBusy, ReplicationLost; OSError and TimeoutError too."""
-        own = f"{psycopg.conninfo.conninfo_to_dict(url).get('options') or ''} {_SESSION}".strip()
-        conninfo = make_conninfo(
-            url,
-            replication="database",
-            application_name="onebook-relay",
-            client_encoding="UTF8",
-            options=own,
-            connect_timeout=CONNECT_SECONDS,
-            tcp_user_timeout=int(SILENCE_SECONDS * 1000),
-        )
         try:
-            connection = await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
+            connection = await psycopg.AsyncConnection.connect(_conninfo(url), autocommit=True)
         except psycopg.Error as error:
             raise ReplicationLost(f"cannot connect: {error}") from error
         opened = cls(connection)
@@ -196,3 +186,16 @@ class Replication:
             pass  # it does
         finally:
             await self._connection.close()
+
+
+def _conninfo(url: str) -> str:
+    """The database's URL as libpq wants it for replication. Raises psycopg.ProgrammingError for what libpq does not know."""
+    return make_conninfo(
+        url,
+        replication="database",
+        application_name="onebook-relay",
+        client_encoding="UTF8",
+        options=f"{conninfo_to_dict(url).get('options') or ''} {_SESSION}".strip(),
+        connect_timeout=CONNECT_SECONDS,
+        tcp_user_timeout=int(SILENCE_SECONDS * 1000),
+    )

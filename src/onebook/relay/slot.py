@@ -58,14 +58,13 @@ async def find_slot(connection: asyncpg.Connection, name: str) -> Slot | None:
 async def ensure_slot(connection: asyncpg.Connection, name: str) -> bool:
     """Make the slot unless it is there. Returns whether one was lost: then consumers must read the log.
 
-    Outside of a transaction. Raises SlotRefused for a slot that belongs to somebody else.
+    Outside of a transaction. After an error the connection may hold the lock, and has to be closed. Raises SlotRefused for a
+    slot that belongs to somebody else.
     """
     await connection.execute(SQL["lock_slot"], name)
-    try:
-        return await _ensure_locked(connection, name)
-    finally:
-        if not connection.is_closed():
-            await connection.execute(SQL["unlock_slot"], name)
+    was_lost = await _ensure_locked(connection, name)
+    await connection.execute(SQL["unlock_slot"], name)
+    return was_lost
 
 
 async def _ensure_locked(connection: asyncpg.Connection, name: str) -> bool:
