@@ -164,9 +164,12 @@ def load(
         if value is not None:
             values[section][name] = value
     try:
-        return msgspec.convert(values, Settings)
+        settings = msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
         raise BadConfig(f"a setting has a value it cannot have: {error}") from error
+    if settings.alerts.url and not settings.alerts.secret.startswith("whsec_"):
+        raise BadConfig("alerts.url needs alerts.secret, a whsec_… with which alerts are signed")
+    return settings
 
 
 def _typed(text: str, default: Any, name: str) -> Any:

@@ -10,7 +10,7 @@ SLOT_RETAINED_BYTES = Gauge(
 SLOT_SAFE_BYTES = Gauge(
     "onebook_relay_slot_safe_bytes",
     "WAL that may still be written before PostgreSQL may give the relay's slot up; -1 without a limit.",
-    multiprocess_mode="livemin",
+    multiprocess_mode="livemostrecent",
 )
 SLOT_STATUS = Gauge(
     "onebook_relay_slot_wal_status",
