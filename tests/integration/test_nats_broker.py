@@ -143,8 +143,9 @@ async def test_a_consumer_may_not_listen_elsewhere(nats: Nats, subject: str) -> 
         raise AssertionError(message)
 
     async with nats.connection(nats.credentials.consumer_url) as connection:
+        await connection.listen(subject, hear)
         with pytest.raises(NotAllowed):
-            await connection.listen(subject, hear)
+            await connection.request(f"{STREAM_API}.INFO.ONEBOOK")
 
 
 async def test_a_subscription_holds_a_bounded_number_of_bytes(nats: Nats) -> None:

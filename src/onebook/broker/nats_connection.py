@@ -129,16 +129,16 @@ class Connection:
             raise error from None
 
     async def listen(self, subject: str, heard: Answered) -> Listening:
-        """From when this returns, `heard` is called with each message of the subject, in order."""
+        """`heard` is called with each message of the subject, in order; begun before any later request is answered.
+
+        Client.flush() would not tell that it has begun: its PING may overtake what nats-py still holds back.
+        """
         self.check()
         try:
             # No limits here: `heard` takes each message at once, and bounds what it keeps.
-            subscription = await self._client.subscribe(subject, cb=heard, pending_msgs_limit=0, pending_bytes_limit=0)
-            await self._client.flush(timeout=1)
+            return await self._client.subscribe(subject, cb=heard, pending_msgs_limit=0, pending_bytes_limit=0)
         except nats.errors.Error as error:
             raise BrokerError(f"the broker does not answer: {error}") from error
-        self.check()
-        return subscription
 
     async def unlisten(self, subscription: Listening) -> None:
         """Hear no more of it; nothing to do when the connection has ended."""
