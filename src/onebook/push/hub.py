@@ -3,7 +3,8 @@
 Who calls me: the consumer (see broker/consumer.py), with events in the order of their commits; the routes, for each client. What
 I own: the ring of the last events, and the clients. What survives a crash: nothing; clients come again with their cursor and
 miss nothing. What bounds me: `max_clients`, `kept_events`, and per client `max_client_buffer_kib` and one batch of SLICE
-events, shared by all; a client that lets more pile up is dropped. No task per client, and one timer for all.
+events, shared by all; a client that lets more pile up is dropped. No task per client, one timer for all, and after WRITES writes
+the loop's other business has its turn.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from onebook.push.resume import ACQUIRE_SECONDS, NOW, SQL, Resumption, Start
 from onebook.push.ring import Kept, Ring
 
 SLICE = 256
+WRITES = 256
 TICK_SECONDS = 1.0
 
 
@@ -42,6 +44,7 @@ class Hub:
         self._audiences = Audiences()
         self._resumption = Resumption(self._ring, pool, self._listen, self.end)
         self._timer: asyncio.TimerHandle | None = None
+        self._is_sending = False
         self._venues: set[str] = set()
 
     async def start(self) -> int:
@@ -52,11 +55,9 @@ class Hub:
         return self._ring.place.horizon
 
     async def handle(self, events: Sequence[StreamEvent]) -> None:
-        """Send them to whom they concern; between slices the transports get their turn."""
+        """Send them to whom they concern; while there are many of one or the other, requests get their turn."""
         for first in range(0, len(events), SLICE):
-            if first:
-                await asyncio.sleep(0)
-            self._spread(events[first : first + SLICE])
+            await self._spread(events[first : first + SLICE])
 
     async def checkpoint(self, horizon: int) -> None:
         """Cursors issued from now on say that everything below it has been seen."""
@@ -128,7 +129,7 @@ class Hub:
         if client in self._clients:
             self._audiences.join(client, asyncio.get_running_loop().time())
 
-    def _spread(self, events: Sequence[StreamEvent]) -> None:
+    async def _spread(self, events: Sequence[StreamEvent]) -> None:
         began = time.time()
         taken: list[Kept] = []
         try:
@@ -137,14 +138,34 @@ class Hub:
                 if kept is not None:
                     taken.append(kept)
         finally:  # what stands before one that cannot be shown is in the ring, so it must go out now
-            for audience, frames in self._frames(taken).items():
-                self._write(audience, b"".join(frames))
-            self._resumption.turned()
+            await self._send(taken)
         for event in events:
             tracing.record("push", event.traceparent, began, clients=len(self._clients))
 
+    async def _send(self, taken: Sequence[Kept]) -> None:
+        """To all who listen at this moment: who joins while others are served has seen these events in the ring."""
+        writes = [
+            (client, payload)
+            for audience, frames in self._frames(taken).items()
+            for payload in (b"".join(frames),)
+            for client in audience.clients
+        ]
+        self._resumption.turned()
+        self._is_sending = True
+        try:
+            for number, (client, payload) in enumerate(writes, 1):
+                self._write(client, payload)
+                if number % WRITES == 0:
+                    await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.close()  # some have these events and some do not: with their cursors they get them elsewhere
+            raise
+        finally:
+            self._is_sending = False
+
     def _frames(self, events: Iterable[Kept]) -> dict[Audience, list[bytes]]:
         """What each audience gets; a frame is made once, whoever gets it."""
+        now = asyncio.get_running_loop().time()
         frames: dict[Audience, list[bytes]] = {}
         for kept in events:
             made: dict[tuple[Wire, bytes], bytes] = {}
@@ -152,23 +173,21 @@ class Hub:
                 body = audience.filter.body_of(kept)
                 if body is None:
                     continue
+                audience.spoken_at = now
                 key = (audience.wire, body)
                 if key not in made:
                     made[key] = audience.wire.event(kept, body)
                 frames.setdefault(audience, []).append(made[key])
         return frames
 
-    def _write(self, audience: Audience, payload: bytes) -> None:
-        """One write for each client; those who have too much before them already are dropped instead."""
-        audience.spoken_at = asyncio.get_running_loop().time()
-        slow: list[Client] = []
-        for client in audience.clients:
-            if client.backlog_bytes() > self._max_backlog_bytes:
-                slow.append(client)
-            else:
-                client.write(payload)
-        for client in slow:
+    def _write(self, client: Client, payload: bytes) -> None:
+        """Give it to a client, unless it has too much before it already: then it is dropped instead."""
+        if client.is_gone:
+            return
+        if client.backlog_bytes() > self._max_backlog_bytes:
             self.end(client, Ending.TOO_SLOW)
+        else:
+            client.write(payload)
 
     def _tick(self) -> None:
         """Once a second: end what has expired, and say to those who hear nothing that they are heard of."""
@@ -177,7 +196,12 @@ class Hub:
         now = time.time()
         for client in [each for each in self._clients if each.expires_at <= now]:
             self.end(client, Ending.TOKEN_EXPIRED)
+        if self._is_sending:
+            return  # a sign of life names the latest place, which some have not reached
         silent_since = loop.time() - self._settings.comment_seconds + TICK_SECONDS
         for audience in self._audiences:
             if audience.spoken_at <= silent_since:
-                self._write(audience, audience.wire.alive(str(self._ring.place)))
+                audience.spoken_at = loop.time()
+                alive = audience.wire.alive(str(self._ring.place))
+                for client in tuple(audience.clients):
+                    self._write(client, alive)
