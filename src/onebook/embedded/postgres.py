@@ -13,11 +13,11 @@ import subprocess
 import time
 from concurrent.futures import Future
 from pathlib import Path
-from threading import Thread
 
 import asyncpg
 
 from onebook.embedded.account import Account, account_for
+from onebook.embedded.child import last_lines, watch
 from onebook.embedded.cluster import ensure_cluster
 from onebook.embedded.errors import EmbeddedError
 from onebook.embedded.folder import DATABASE, PORT, ROLE, DataFolder, socket_url
@@ -111,7 +111,7 @@ class EmbeddedPostgres:
         command: list[str | Path] = [programs / "postgres", "-D", cluster, "-c", f"config_file={conf}"]
         with self._folder.postgres_log.open("ab") as log:
             self._process = account.spawn(command, cwd=cluster, output=log)
-        self._exit_code = _watch(self._process)
+        self._exit_code = watch(self._process)
 
     async def _create_database(self) -> None:
         """Waits until the server answers, and creates our database if a first start did not get that far."""
@@ -155,7 +155,7 @@ class EmbeddedPostgres:
         return EmbeddedError(
             "PostgreSQL did not start",
             f"it {state}",
-            f"Its log {log} ends with:\n{_last_lines(log)}",
+            f"Its log {log} ends with:\n{last_lines(log)}",
         )
 
 
@@ -166,17 +166,3 @@ def _check_reachable(data: Path, account: Account) -> None:
             f"it refuses root, so it runs as {account.name}, who may not enter {barrier}",
             f"Choose another folder (--data /var/lib/onebook), or let everyone pass: chmod o+x {barrier}",
         )
-
-
-def _watch(process: subprocess.Popen[bytes]) -> Future[int]:
-    """The exit code to come. A thread waits for it: any event loop will do, and may end before it."""
-    exit_code: Future[int] = Future()
-    exit_code.set_running_or_notify_cancel()  # whoever stops waiting does not stop the watching
-    Thread(target=lambda: exit_code.set_result(process.wait()), name="postgres-exit", daemon=True).start()
-    return exit_code
-
-
-def _last_lines(log: Path) -> str:
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 2000))
-        return "\n".join(file.read().decode(errors="replace").splitlines()[-8:])

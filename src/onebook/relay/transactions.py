@@ -14,8 +14,8 @@ from onebook.relay.rows import COLUMNS, event_of_texts
 
 LOG_TABLE = "log"
 WORD_PREFIX = "onebook"
-MAX_BODY_BYTES = 60 * 1024 * 1024
-"""A little less than what a broker takes: beyond that consumers are told to read the log."""
+MAX_BODY_BYTES = 24 * 1024 * 1024
+"""Well below the 32 MiB that JetStream stores of one message: beyond that consumers are told to read the log."""
 _ENTRY_BYTES = 512
 
 log = structlog.get_logger()
