@@ -6,6 +6,7 @@ from onebook.commands.bench import bench
 from onebook.commands.demo import demo
 from onebook.commands.dlq import dlq
 from onebook.commands.migrate import migrate
+from onebook.commands.rebuild import rebuild
 from onebook.commands.replay import replay
 from onebook.commands.status import status
 from onebook.commands.token import token
@@ -20,7 +21,7 @@ def main() -> None:
     """One ledger for everything sold by time, and every channel that sells it in lock-step."""
 
 
-for command in (up, demo, replay, verify, token, bench, status, dlq, trace, migrate):
+for command in (up, demo, replay, verify, token, bench, status, dlq, trace, migrate, rebuild):
     main.add_command(command)
 
 if __name__ == "__main__":

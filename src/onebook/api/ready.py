@@ -67,6 +67,7 @@ class _Kept(NamedTuple):
     """An answer, and what it was made from: it stands while nothing of that has moved."""
 
     written: Written
+    query: AvailabilityQuery
     stock: Stock
     place: Place
     place_mark: int
@@ -103,7 +104,7 @@ class ReadyAnswers:
             return kept.written
         if len(query_string) > MAX_QUERY_BYTES:
             return None
-        query = _parsed(query_string)
+        query = _parsed(query_string) if kept is None else kept.query
         place = stock.places.get(query.venue)
         if place is None or behind(stock, versions_wanted(query)):
             return None  # whoever may have to wait is no matter for the express way
@@ -136,8 +137,8 @@ class ReadyAnswers:
 def _kept(answered: Written, stock: Stock, place: Place, query: AvailabilityQuery) -> _Kept:
     listings = listings_of(place, query.resource) if query.resource else []
     if not 0 < len(listings) <= MAX_WATCHED:
-        return _Kept(answered, stock, place, place.changes, (), ())
-    return _Kept(answered, stock, place, place.shaped, listings, [listing.version for listing in listings])
+        return _Kept(answered, query, stock, place, place.changes, (), ())
+    return _Kept(answered, query, stock, place, place.shaped, listings, [listing.version for listing in listings])
 
 
 def _parsed(query_string: bytes) -> AvailabilityQuery:

@@ -55,17 +55,41 @@ class ResourcesTold(msgspec.Struct, frozen=True):
     resources: list[Touched]
 
 
+class _Touching(msgspec.Struct, frozen=True):
+    """The part of any other facts that tells of cells."""
+
+    resources: list[Touched] = []
+
+
+_touching = msgspec.json.Decoder(_Touching).decode
+
+
+def take_entry(stock: Stock, kind: str, data: msgspec.Raw | str, wanted: Wanted) -> None:
+    """Take in an entry of a kind, such as `booking.held`, with its data as JSON."""
+    if kind == "inventory.changed":
+        take_inventory(stock, msgspec.json.decode(data, type=InventoryTold), wanted)
+    elif kind == "resource.defined":
+        take_definitions(stock, msgspec.json.decode(data, type=ResourcesTold), wanted)
+    elif kind == "venue.defined":
+        take_venue(stock, msgspec.json.decode(data, type=VenueTold))
+    elif kind == "session.defined":
+        take_session(stock, msgspec.json.decode(data, type=SessionTold))
+    else:
+        take_touched(stock, _touching(data).resources, wanted)
+
+
 def take_touched(stock: Stock, resources: Sequence[Touched], wanted: Wanted) -> None:
     """Take in what a booking or a block has done to the cells of resources."""
     for touched in resources:
         listing = stock.listings.get(touched.resource)
-        if listing is None or touched.version != listing.version + 1:
-            if listing is None or touched.version > listing.version:
-                _want(wanted, touched)
-        elif stock.put(listing, touched.cells, touched.available):
-            _advance(listing)
-        else:
+        if listing is None or touched.version > listing.version + 1:
             _want(wanted, touched)
+        elif touched.version == listing.version + 1:
+            if listing.put(touched.cells, touched.available):
+                listing.version += 1
+                listing.place.changes += 1
+            else:
+                _want(wanted, touched)
 
 
 def take_inventory(stock: Stock, told: InventoryTold, wanted: Wanted) -> None:
@@ -82,7 +106,7 @@ def take_inventory(stock: Stock, told: InventoryTold, wanted: Wanted) -> None:
         known = listing.rules(change.first, change.end)
         written = [(bits & rewrite.keep) | rewrite.put for bits in known]
         if any(written) or any(known):
-            listing.grid.rules.put(listing.slot, zip(range(change.first, change.end), written, strict=True), 0)
+            listing.grid.rules.put(listing.slot, range(change.first, change.end), written, 0)
 
 
 def take_definitions(stock: Stock, told: ResourcesTold, wanted: Wanted) -> None:
@@ -127,11 +151,6 @@ def _redefine(listing: Listing, definition: Definition) -> None:
                 bits & rules.OWN_OVERBOOKING == 0
             )
             row += (more * (bits & rules.CLOSED == 0)).astype(row.dtype)
-
-
-def _advance(listing: Listing) -> None:
-    listing.version += 1
-    listing.place.changes += 1
 
 
 def _want(wanted: Wanted, touched: Touched) -> None:

@@ -5,7 +5,7 @@ and sessions alike. A page keeps rows only for the slots that differ from their 
 cells that are stored in the ledger, at 4 or 8 bytes each, 32 at a time.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,13 @@ Numbers = NDArray[Any]
 class Page:
     """32 cells of the slots that have something to tell there."""
 
-    __slots__ = ("base", "block", "count", "rows")
+    __slots__ = ("base", "block", "cells", "count", "rows")
 
     def __init__(self, kind: type[np.integer[Any]]) -> None:
         self.base = 0
         self.rows: Numbers = np.empty(0, np.int32)  # the row of each slot from `base` on; -1: it has none
         self.block: Numbers = np.empty((0, WIDTH), kind)
+        self.cells = memoryview(b"")  # the block, cell after cell: setting one this way costs a third
         self.count = 0
 
     def row(self, slot: int) -> int:
@@ -44,7 +45,8 @@ class Page:
 
     def claim(self, slot: int, default: int) -> int:
         """The row of a slot, made at its default where it has none."""
-        row = self.row(slot)
+        at = slot - self.base
+        row = int(self.rows.item(at)) if 0 <= at < self.rows.size else -1
         if row < 0:
             self._make_room(slot, slot, 1)
             row = self.count
@@ -70,6 +72,7 @@ class Page:
             grown = np.empty((max(self.count + more, self.count * 3 // 2, 8), WIDTH), self.block.dtype)
             grown[: self.count] = self.block[: self.count]
             self.block = grown
+            self.cells = grown.reshape(-1).data
         size = self.rows.size
         base = min(lowest, self.base) if size else lowest
         end = max(highest + 1, self.base + size) if size else highest + 1
@@ -87,15 +90,16 @@ class Pages:
         self._kind = kind
         self._pages: dict[int, Page] = {}
 
-    def put(self, slot: int, cells: Iterable[tuple[int, int]], default: int) -> None:
-        """Set a few cells (number, value) of one slot."""
-        number_of_page = -1
-        for number, value in cells:
+    def put(self, slot: int, numbers: Sequence[int], values: Iterable[int], default: int) -> None:
+        """Set a few cells of one slot."""
+        number_of_page = None
+        for number, value in zip(numbers, values, strict=True):
             if number >> SHIFT != number_of_page:
                 number_of_page = number >> SHIFT
-                page = self._page(number_of_page)
-                row = page.claim(slot, default)
-            page.block[row, number & MASK] = value
+                page = self._pages.get(number_of_page) or self._page(number_of_page)
+                row_start = page.claim(slot, default) << SHIFT
+                cells = page.cells
+            cells[row_start + (number & MASK)] = value
 
     def put_many(self, slots: Numbers, numbers: Numbers, values: Numbers, defaults: Numbers) -> None:
         """Set many cells of many slots; `defaults` is by slot."""

@@ -4,6 +4,7 @@ Dates stand for the venue's nights and midnights; instants for themselves, and f
 """
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -32,6 +33,7 @@ class Period(msgspec.Struct, frozen=True):
         return self.first_minute // cell_minutes, -(-self.end_minute // cell_minutes)
 
 
+@lru_cache(maxsize=4096)
 def period_of(starts: str, ends: str, zone: ZoneInfo) -> Period:
     """The period between two dates or two instants. Raises Unprocessable."""
     first_night, first_minute = _boundary(starts, zone, "from")

@@ -62,6 +62,7 @@ class Place:
         self.zone = ZoneInfo("UTC")
         self.listings: dict[str, Listing] = {}
         self.sessions: dict[str, Sitting] = {}
+        self.session_numbers: dict[str, int] = {}
         self.changes = 0
         self.shaped = 0
         self._calendar: list[Sitting] | None = None
@@ -75,6 +76,7 @@ class Place:
     def put_session(self, sitting: Sitting) -> None:
         """Put a session, new or moved."""
         self.sessions[sitting.code] = sitting
+        self.session_numbers[sitting.code] = sitting.number
         self._calendar = None
         self.reshape()
 
@@ -91,6 +93,22 @@ class Place:
         self.changes += 1
 
 
+class Labels(dict[str, int]):
+    """The cells that labels of a night or minute grid stand for, remembered. Raises BadTime for what is no label."""
+
+    def __init__(self, unit: Unit, cell_minutes: int) -> None:
+        super().__init__()
+        self._unit = unit
+        self._cell_minutes = cell_minutes
+
+    def __missing__(self, label: str) -> int:
+        if len(self) >= MAX_REMEMBERED_LABELS:
+            self.clear()
+        number = night_number(label) if self._unit is Unit.NIGHT else epoch_minute(label) // self._cell_minutes
+        self[label] = number
+        return number
+
+
 class Grid:
     """All resources whose time is cut alike: their slots, what is left in their cells, and the rules of those."""
 
@@ -99,6 +117,7 @@ class Grid:
         self.cell_minutes = cell_minutes
         self.listings: list[Listing] = []
         self.slots = np.zeros(16, _SLOT)
+        self.labels = Labels(unit, cell_minutes)
         self.free = Pages(np.int32)
         self.rules = Pages(np.int64)
 
@@ -111,15 +130,26 @@ class Grid:
 class Listing:
     """A resource, and its slot in its grid."""
 
-    __slots__ = ("definition", "grid", "key", "place", "slot", "version")
+    __slots__ = ("definition", "grid", "key", "numbers", "place", "slot", "version")
 
     def __init__(self, definition: Definition, place: Place, grid: Grid, slot: int, version: int) -> None:
         self.definition = definition
         self.key = definition.resource
         self.place = place
         self.grid = grid
+        self.numbers = place.session_numbers if grid.unit is Unit.SESSION else grid.labels
         self.slot = slot
         self.version = version
+
+    def put(self, labels: Iterable[str], free: Iterable[int]) -> bool:
+        """Set what is left in cells; False, with nothing set, where a label is not known."""
+        known = self.numbers
+        try:
+            numbers = [known[label] for label in labels]
+        except (KeyError, BadTime):
+            return False
+        self.grid.free.put(self.slot, numbers, free, self.definition.total)
+        return True
 
     def free(self, first: int, end: int) -> list[int]:
         """What is left in the cells [first, end)."""
@@ -139,8 +169,12 @@ class Stock:
         self.grids: dict[tuple[Unit, int], Grid] = {}
         self.hours: list[tuple[OpeningHours, ZoneInfo] | None] = [None]
         self._hours_known: dict[tuple[bytes, str], int] = {}
-        self._labels: dict[str, int] = {}
         self._slots: dict[tuple[str | None, str | None], dict[Grid, Numbers]] = {}
+
+    @property
+    def cell_bytes(self) -> int:
+        """What the cells take."""
+        return sum(grid.free.bytes + grid.rules.bytes for grid in self.grids.values())
 
     def place(self, code: str) -> Place:
         """A venue, made where it is new."""
@@ -166,32 +200,6 @@ class Stock:
         self.forget_slots()
         place.reshape()
         return listing
-
-    def number_of(self, listing: Listing, label: str) -> int:
-        """The cell that a label stands for. Raises KeyError for an unknown session, BadTime."""
-        if listing.grid.unit is Unit.SESSION:
-            return listing.place.sessions[label].number
-        time = self._labels.get(label)
-        if time is None:
-            if len(self._labels) >= MAX_REMEMBERED_LABELS:
-                self._labels.clear()
-            time = self._labels[label] = night_number(label) if len(label) == len("2026-12-01") else epoch_minute(label)
-        return time if listing.grid.unit is Unit.NIGHT else time // listing.grid.cell_minutes
-
-    def put(self, listing: Listing, labels: Iterable[str], free: Iterable[int]) -> bool:
-        """Set what is left in cells; False, with some cells set perhaps, where a label is not known."""
-        numbers = self.numbers_of(listing, labels)
-        if numbers is None:
-            return False
-        listing.grid.free.put(listing.slot, zip(numbers, free, strict=True), listing.definition.total)
-        return True
-
-    def numbers_of(self, listing: Listing, labels: Iterable[str]) -> list[int] | None:
-        """The cells of labels; None where one is not known."""
-        try:
-            return [self.number_of(listing, label) for label in labels]
-        except (KeyError, BadTime):
-            return None
 
     def slots_of(self, market: str | None, venue: str | None) -> dict[Grid, Numbers]:
         """The slots of a market or a venue, by grid."""

@@ -7,33 +7,20 @@ times. Never a source for decisions: a stale answer costs a refused hold.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import asyncpg
 import msgspec
 
 from onebook.ledger.failures import LedgerUnavailable
 from onebook.log.stream import StreamEvent
-from onebook.views.entries import (
-    InventoryTold,
-    ResourcesTold,
-    SessionTold,
-    VenueTold,
-    Wanted,
-    take_definitions,
-    take_inventory,
-    take_session,
-    take_touched,
-    take_venue,
-)
+from onebook.views.entries import Wanted, take_entry, take_touched
 from onebook.views.snapshot import LOAD_SECONDS, load, load_again
 from onebook.views.stock import Stock
 
 READ_AGAIN = 12
 FIRST_PAUSE_SECONDS = 0.002
 LONGEST_PAUSE_SECONDS = 0.25
-
-T = TypeVar("T")
 
 
 class _Body(msgspec.Struct, frozen=True):
@@ -115,18 +102,11 @@ class AvailabilityView:
         return await self.reached(reached, timeout_seconds)
 
     def _take(self, stock: Stock, event: StreamEvent, wanted: Wanted) -> None:
-        if event.type == "onebook.inventory.changed.v1":
-            take_inventory(stock, _told(event, InventoryTold), wanted)
-        elif event.type == "onebook.resource.defined.v1":
-            take_definitions(stock, _told(event, ResourcesTold), wanted)
-        elif event.type == "onebook.venue.defined.v1":
-            if self._is_latest(event):
-                take_venue(stock, _told(event, VenueTold))
-        elif event.type == "onebook.session.defined.v1":
-            if self._is_latest(event):
-                take_session(stock, _told(event, SessionTold))
-        else:
-            take_touched(stock, event.resources, wanted)
+        if event.is_private:
+            take_touched(stock, event.resources, wanted)  # nearly all events, and their data has been read already
+        elif event.resources or self._is_latest(event):
+            kind = event.type.removeprefix("onebook.").removesuffix(".v1")
+            take_entry(stock, kind, msgspec.json.decode(event.body, type=_Body).data, wanted)
 
     def _is_latest(self, event: StreamEvent) -> bool:
         """Whether nothing later was told of the same venue or session: an event may come again, long afterwards."""
@@ -155,10 +135,6 @@ class AvailabilityView:
         if self._turned is not None:
             self._turned.set_result(None)
             self._turned = None
-
-
-def _told(event: StreamEvent, shape: type[T]) -> T:
-    return msgspec.json.decode(msgspec.json.decode(event.body, type=_Body).data, type=shape)
 
 
 def _version(stock: Stock, key: str) -> int:
