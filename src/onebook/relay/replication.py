@@ -25,7 +25,6 @@ STATUS_GAP_SECONDS = 0.02
 """Acknowledgements closer together than this are told as one: each may have PostgreSQL write its slot's file."""
 SILENCE_SECONDS = 10.0
 TURN_FRAMES = 256
-TURN_BYTES = 256 * 1024
 
 # What the plugin prints depends on these; and a relay that is gone without a word shall not keep the slot for a minute.
 _SESSION = "-c datestyle=ISO -c timezone=UTC -c wal_sender_timeout=6s"
@@ -93,13 +92,12 @@ class Replication:
         Raises ReplicationLost when the connection has ended, or has said nothing, also when asked, for SILENCE_SECONDS.
         """
         try:
-            messages, is_drained = self._drain()
-            if not messages and is_drained:
+            messages = self._arrived()
+            if messages:
+                await asyncio.sleep(0)  # there may be more at once, but others want to run too
+            else:
                 await self._readable()
-                self._pgconn.consume_input()
-                messages, _ = self._drain()
-            elif not is_drained:
-                await asyncio.sleep(0)  # there is more, but others want to run too
+                messages = self._arrived()
         except psycopg.Error as error:
             raise ReplicationLost(str(error)) from error
         return messages
@@ -123,22 +121,28 @@ class Replication:
             self._send_status(wants_reply=is_alone)
             await asyncio.sleep(STATUS_GAP_SECONDS)
 
-    def _drain(self) -> tuple[list[bytes], bool]:
-        """Frames that libpq has, a turn's worth; and whether that was all of them."""
+    def _arrived(self) -> list[bytes]:
+        """What has come without waiting, a turn's worth. One read fills libpq's buffer, and there may be many buffers' worth."""
         messages: list[bytes] = []
-        read_bytes = 0
-        while len(messages) < TURN_FRAMES and read_bytes < TURN_BYTES:
+        before = -1
+        while before < len(messages) < TURN_FRAMES:
+            before = len(messages)
+            self._pgconn.consume_input()
+            self._drain(messages)
+        return messages
+
+    def _drain(self, messages: list[bytes]) -> None:
+        """Add what libpq's buffer has."""
+        while len(messages) < TURN_FRAMES:
             length, frame = self._pgconn.get_copy_data(1)
             if length == 0:
-                return messages, True
+                return
             if length < 0:
                 raise ReplicationLost(f"PostgreSQL ended the stream: {self._last_words()}")
             if frame[0] == _DATA:
                 messages.append(bytes(frame[_DATA_HEADER_BYTES:]))
-                read_bytes += length
             elif frame[0] == _KEEPALIVE:
                 self._keepalive(frame)
-        return messages, False
 
     def _last_words(self) -> str:
         """Why the stream has ended, where that is known without waiting."""
@@ -151,7 +155,7 @@ class Replication:
             self._send_status()
 
     async def _readable(self) -> None:
-        """Wait for the socket; libpq must have been drained before."""
+        """Wait for the socket; libpq's buffer must have been drained before."""
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
         socket = self._pgconn.socket
