@@ -260,7 +260,7 @@ async def test_an_event_that_cannot_be_shown_harms_no_other() -> None:
     hub.join(client, NOW)
     poison = event(2)
     poison.resources = []
-    with pytest.raises(IndexError):
+    with pytest.raises(ValueError, match="no resource"):
         await hub.handle([event(1), poison, event(3)])
     for single in (event(1), event(3)):
         await hub.handle([single])

@@ -10,21 +10,23 @@ from itertools import islice
 from sys import intern
 
 from onebook.log.read import Cursor as LogCursor
-from onebook.log.stream import StreamEvent
+from onebook.log.stream import AVAILABILITY_TYPE, StreamEvent, events_of
 from onebook.push.cursor import Place
 
 
 class Kept:
-    """What clients may see of an event. `cursor` says: everything up to and including it has been seen."""
+    """What clients may see of an event. `cursor` says: everything up to and including it has been seen.
+
+    Raises ValueError for an event that cannot be shown.
+    """
 
     __slots__ = (
+        "_public_body",
         "body",
         "channel",
         "cursor",
         "is_private",
         "position",
-        "public_body",
-        "public_type",
         "txn",
         "type",
         "venues",
@@ -35,12 +37,27 @@ class Kept:
         self.txn = event.txn
         self.position = event.position
         self.type = intern(event.type)
-        self.public_type = intern(event.public_type)
         self.is_private = event.is_private
         self.venues = tuple(intern(venue) for venue in event.venues)
         self.channel = event.channel
         self.body = event.body
-        self.public_body = event.public_body
+        self._public_body = None if self.is_private else event.body
+        if self.is_private and not event.resources:
+            raise ValueError("an event of a booking or a block names no resource")
+
+    @property
+    def public_type(self) -> str:
+        """The type of `public_body`."""
+        return AVAILABILITY_TYPE if self.is_private else self.type
+
+    @property
+    def public_body(self) -> bytes:
+        """What anybody may know; made when the first one who may know no more wants it, since that is the larger part of the
+        work on an event, and where nobody of that kind listens it is none."""
+        if self._public_body is None:
+            (event,) = events_of(b"[%b]" % self.body, 0.0, 0)
+            self._public_body = event.public_body
+        return self._public_body
 
 
 class Ring:
