@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from onebook.api.answer import Answer, answer
-from onebook.api.engine import Engine
+from onebook.api.engine import HealthCheck
 from onebook.api.operation import Call, operation
 from onebook.api.problems import Problem
 
@@ -53,9 +53,9 @@ async def healthz(_call: Call[None, None]) -> Answer:
     problems=(503,),
 )
 async def readyz(call: Call[None, None]) -> Answer:
-    """The database and every loop of the worker that answers."""
-    found = {name: check() for name, check in call.engine.health.items()}
-    found["database"] = await _database(call.engine)
+    """The database, every loop of the worker that answers, and the processes it hears of."""
+    health = call.engine.health
+    found = dict(zip(health, await asyncio.gather(*map(_reason, health.values())), strict=True))
     checks = {name: reason or "ok" for name, reason in found.items()}
     stuck = [name for name, reason in found.items() if reason is not None]
     if stuck:
@@ -96,10 +96,9 @@ def _registry() -> CollectorRegistry:
 ROUTES: tuple[HTTPRouteHandler, ...] = (healthz, readyz, metrics)
 
 
-async def _database(engine: Engine) -> str | None:
+async def _reason(check: HealthCheck) -> str | None:
     try:
         async with asyncio.timeout(PING_SECONDS):
-            await engine.reads.ping()
+            return await check()
     except Exception as error:  # whatever it is, it is the reason that is told
         return f"does not answer ({type(error).__name__})"
-    return None

@@ -54,10 +54,6 @@ class Reads:
         self._alternatives = Alternatives(catalog, view)
         self.view = view
 
-    async def ping(self) -> None:
-        """Returns if the database answers."""
-        await self._pool.fetchval("SELECT 1")
-
     async def availability(
         self,
         venue: str,

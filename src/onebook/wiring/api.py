@@ -1,7 +1,6 @@
 """An API worker's parts."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from onebook.api.tokens import Keys
 from onebook.broker.consumer import Consumer
 from onebook.broker.dead_letters import DeadLetters
 from onebook.channels.delta import Deltas
+from onebook.channels.handler import NAME as WEBHOOKS
 from onebook.channels.subscriptions import Subscriptions
 from onebook.job import Job
 from onebook.ledger.catalog import Catalog
@@ -23,11 +23,11 @@ from onebook.ops.tracing.lifetime import open_tracing
 from onebook.push.hub import Hub
 from onebook.views.reads import Reads
 from onebook.views.view import AvailabilityView
+from onebook.wiring.health import answers, is_heard, moves, writes_down
 from onebook.wiring.loops import FOLLOWER_CONNECTIONS, Loop, open_broker, running
 
 WRITER_CONNECTIONS = 2  # one in use, one to go on with when the first has broken
 LOAD_SECONDS = 20.0  # a view that is not there by then loads while requests are answered already
-STUCK_AFTER_SECONDS = 3.0
 
 
 @asynccontextmanager
@@ -50,14 +50,16 @@ async def open_engine(job: Job) -> AsyncIterator[Engine]:
     view, hub = AvailabilityView(follower), Hub(follower, settings.push)
     loops: list[Loop] = [committer, sweeper]
     health: dict[str, HealthCheck] = {
-        "committer": _moves(lambda: committer.turned_at),
-        "sweeper": _moves(lambda: sweeper.turned_at),
+        "database": answers(reader),
+        "committer": moves(lambda: committer.turned_at),
+        "sweeper": moves(lambda: sweeper.turned_at),
     }
     if settings.relay.enabled:
         consumer = Consumer("api", lambda: open_broker(job), follower, [view, hub])
         loops.append(consumer)
-        health["views"] = _moves(lambda: consumer.turned_at)
-        health["relay"] = _is_heard(consumer)
+        health["views"] = moves(lambda: consumer.turned_at)
+        health["relay"] = is_heard(consumer)
+        health["sender"] = writes_down(reader, WEBHOOKS)
     try:
         async with open_tracing(settings.tracing, job.database_url, "api"), running(loops):
             await _load(view, is_followed=settings.relay.enabled)
@@ -83,23 +85,3 @@ async def _load(view: AvailabilityView, *, is_followed: bool) -> None:
     if not is_followed:
         await view.start()
     await view.loaded(LOAD_SECONDS)
-
-
-def _moves(turned_at: Callable[[], float]) -> HealthCheck:
-    """A check that a loop has lately done its work."""
-
-    def check() -> str | None:
-        idle_seconds = asyncio.get_running_loop().time() - turned_at()
-        return None if idle_seconds < STUCK_AFTER_SECONDS else f"has done nothing for {idle_seconds:.0f} s"
-
-    return check
-
-
-def _is_heard(consumer: Consumer) -> HealthCheck:
-    """A check that heartbeats come through, from the WAL over relay and broker to here."""
-
-    def check() -> str | None:
-        lag_seconds = consumer.lag_seconds
-        return None if lag_seconds < STUCK_AFTER_SECONDS else f"has not been heard for {lag_seconds:.0f} s"
-
-    return check
