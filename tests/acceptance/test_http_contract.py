@@ -263,30 +263,70 @@ def test_a_block_takes_units_out_of_sale(api: Api, venue: str) -> None:
     assert (stranger.status, stranger.json()["pointer"]) == (422, "/items/0/resource")
 
 
-def test_availability_has_versions_and_an_etag(api: Api, venue: str) -> None:
+@pytest.mark.parametrize("long_way", [False, True])
+def test_availability_has_versions_and_an_etag(api: Api, venue: str, long_way: bool) -> None:
     """Availability tells every cell with the version, is 304 while nothing changes, and can be asked for a version."""
     path = f"/v1/availability?venue={venue}&resource={venue}/double&from=2026-12-01&to=2026-12-03"
     api.book([nights(venue, "2026-12-01", "2026-12-02")])
-    reply = api.request("GET", path)
+    reply = api.request("GET", f"{path}&resource_version={venue}/double:2", long_way=long_way)
     cells = {"resource": f"{venue}/double", "version": 2, "cells": ["2026-12-01", "2026-12-02"], "available": [2, 3]}
     assert reply.json() == {"venue": venue, "from": "2026-12-01", "to": "2026-12-03", "resources": [cells]}
+    assert reply.headers["cache-control"] == "public, s-maxage=1, max-age=1, stale-while-revalidate=5"
     known = {"if-none-match": reply.headers["etag"]}
-    assert "cache-control" in reply.headers
-    assert api.request("GET", path, headers=known).status == 304
+    again = api.request("GET", path, headers=known, long_way=long_way)
+    assert (again.status, again.body, again.headers["etag"]) == (304, b"", reply.headers["etag"])
     api.book([nights(venue)])
-    assert api.request("GET", path, headers=known).status == 200
-    assert api.request("GET", f"{path}&resource_version={venue}/double:3").status == 200
-    ahead = api.request("GET", f"{path}&resource_version={venue}/double:4")
-    assert (ahead.status, ahead.json()["version"]) == (412, 3)
+    changed = api.request("GET", f"{path}&resource_version={venue}/double:3", headers=known, long_way=long_way)
+    assert (changed.status, changed.json()["resources"][0]["version"]) == (200, 3)
+    ahead = api.request("GET", f"{path}&resource_version={venue}/double:4", long_way=long_way)
+    assert ahead.json()["behind"] == [{"resource": f"{venue}/double", "wanted": 4, "version": 3}]
+    assert (ahead.status, ahead.headers["cache-control"]) == (200, "no-store")
+
+
+def test_both_ways_answer_alike(api: Api, venue: str) -> None:
+    """What the express way answers about availability is what the ordinary route does, errors and refusals too."""
+    wait_for(api, venue, 1)
+    good = f"venue={venue}&from=2026-12-01&to=2026-12-24"
+    for query, token in (
+        (good, ""),
+        (f"{good}&quantity=3", ""),
+        (f"{good}&resource={venue}/double&resource={venue}/ana", ""),
+        (f"venue={venue}&from=2026-12-24T08:00:00%2B00:00&to=2026-12-25T00:00:00Z&resource=show", ""),
+        (f"{good}&resource=nothing", ""),
+        (f"{good}&venue={venue}", ""),
+        (f"{good}&limit=3", ""),
+        (f"{good}&quantity=", ""),
+        (f"venue={venue}&from=2026-12-02&to=2026-12-01", ""),
+        ("venue=nowhere&from=2026-12-01&to=2026-12-02", ""),
+        (good, None),
+        (good, "nonsense"),
+    ):
+        replies = [
+            api.request("GET", f"/v1/availability?{query}", token=token, long_way=long_way)
+            for long_way in (False, True)
+        ]
+        told = [
+            (reply.status, reply.body, {k: v for k, v in reply.headers.items() if k not in {"connection", "date"}})
+            for reply in replies
+        ]
+        assert told[0] == told[1], query
 
 
 def test_search_finds_what_is_free_throughout(api: Api, venue: str) -> None:
     """A search by market finds resources with enough units in every cell of the period."""
     api.book([nights(venue, "2026-12-02", "2026-12-03", 2)])
+    wait_for(api, venue, 2)
     path = f"/v1/search?market=market%20of%20{venue}&kind=room&from=2026-12-01&to=2026-12-04"
     found = api.request("GET", f"{path}&quantity=1").json()["resources"]
     assert [(room["resource"], room["available"]) for room in found] == [(f"{venue}/double", 1)]
     assert api.request("GET", f"{path}&quantity=2").json()["resources"] == []
+
+
+def wait_for(api: Api, venue: str, version: int) -> None:
+    """Returns when the view has a version of the venue's double rooms."""
+    period = "from=2026-12-01&to=2026-12-02"
+    reply = api.request("GET", f"/v1/availability?venue={venue}&{period}&resource_version={venue}/double:{version}")
+    assert "behind" not in reply.json()
 
 
 def test_the_log_is_read_in_order(api: Api, venue: str) -> None:
