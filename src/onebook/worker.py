@@ -11,7 +11,7 @@ import socket
 import uvicorn
 import uvloop
 
-from onebook.api.app import create_app
+from onebook.api.app import Application, create_app
 from onebook.api.express import ExpressProtocol
 from onebook.job import READY, Job, read_job, when_supervisor_is_gone
 from onebook.logs import configure_logs
@@ -30,10 +30,12 @@ def main() -> None:
 async def _serve(job: Job) -> None:
     app = create_app(lambda: open_engine(job))
     server = _Server(
+        app,
         uvicorn.Config(
             app,
             http=ExpressProtocol,
-            ws="none",
+            ws="websockets-sansio",
+            ws_per_message_deflate=False,  # else each client has a compressor of its own
             lifespan="on",
             log_config=None,
             access_log=False,
@@ -41,7 +43,7 @@ async def _serve(job: Job) -> None:
             proxy_headers=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=int(job.settings.server.graceful_seconds) or 1,
-        )
+        ),
     )
     when_supervisor_is_gone(server.stop)
     await server.serve(sockets=[listening_socket(job.settings.server.host, job.port)])
@@ -50,11 +52,22 @@ async def _serve(job: Job) -> None:
 class _Server(uvicorn.Server):
     """Says when it serves, and stops when nobody supervises it."""
 
+    def __init__(self, app: Application, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.app = app
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve, then tell the supervisor."""
         await super().startup(sockets)
         if self.started:
             print(READY, flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams first, which would otherwise be waited for."""
+        engine = self.app.engine
+        if engine is not None and engine.hub is not None:
+            engine.hub.close()
+        await super().shutdown(sockets)
 
     def stop(self) -> None:
         """Stop as SIGTERM would have it."""
