@@ -56,9 +56,11 @@ class StreamEvent:
         """Who sells; None where the event is no booking's."""
         self.traceparent = outline.traceparent
 
-    @cached_property
+    @property
     def venues(self) -> tuple[str, ...]:
         """Every venue touched."""
+        if len(self.resources) == 1:
+            return (self.resources[0].resource.partition("/")[0],)
         if not self.resources:
             return (self.source.rpartition("/")[2],)
         return tuple(dict.fromkeys(touched.resource.partition("/")[0] for touched in self.resources))

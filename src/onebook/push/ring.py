@@ -68,6 +68,7 @@ class Ring:
         self._kept: deque[Kept] = deque()
         self._here: set[int] = set()
         self._numbers: dict[Place, int] = {}
+        self._places: deque[Place] = deque()
         self._above: dict[int, int] = {}
         self._uncounted_txn = 0
         self.first = 0
@@ -149,6 +150,10 @@ class Ring:
         self.place = Place(self.place.horizon, secrets.randbits(64))
 
     def _remember(self) -> None:
-        self._numbers.setdefault(self.place, self.next)
-        if len(self._numbers) > 2 * self._limit:
-            del self._numbers[next(iter(self._numbers))]
+        if self.place in self._numbers:
+            return
+        self._numbers[self.place] = self.next
+        # Beside the dictionary, which looks for its oldest key past the gaps of all that were taken out before.
+        self._places.append(self.place)
+        if len(self._places) > 2 * self._limit:
+            del self._numbers[self._places.popleft()]
