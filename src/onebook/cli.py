@@ -13,6 +13,7 @@ from onebook.commands.token import token
 from onebook.commands.trace import trace
 from onebook.commands.up import up
 from onebook.commands.verify import verify
+from onebook.commands.webhooks import webhooks
 
 
 @click.group()
@@ -21,7 +22,7 @@ def main() -> None:
     """One ledger for everything sold by time, and every channel that sells it in lock-step."""
 
 
-for command in (up, demo, replay, verify, token, bench, status, dlq, trace, migrate, rebuild):
+for command in (up, demo, replay, verify, token, bench, status, webhooks, dlq, trace, migrate, rebuild):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 import rich_click as click
-from rich.table import Table
+from rich.table import Column, Table
 
 from onebook.channels.endpoints import EndpointId
 from onebook.channels.subscriptions import DeliveryView, EndpointView, Subscriptions
@@ -43,7 +43,7 @@ async def list_endpoints(data: Path, database: str | None, as_json: bool) -> Non
     if as_json:
         print_json(found)
         return
-    table = Table("id", "url", "venues", "types", "channel", "status", box=None)
+    table = Table(_id_column(), "url", "venues", "types", "channel", "status", box=None)
     for each in found:
         table.add_row(each.id, each.url, " ".join(each.venues), " ".join(each.types), each.channel, _state(each))
     out.print(table if found else "No webhooks", markup=False, highlight=False)
@@ -150,8 +150,13 @@ def _state(endpoint: EndpointView) -> str:
     return endpoint.status if endpoint.reason is None else f"{endpoint.status}: {endpoint.reason}"
 
 
+def _id_column() -> Column:
+    """Whole, whatever the width: it is what the other commands ask for."""
+    return Column("id", no_wrap=True)
+
+
 def _print_deliveries(deliveries: Sequence[DeliveryView]) -> None:
-    table = Table("id", "type", "status", "tries", "made", "last answer", "ms", box=None)
+    table = Table(_id_column(), "type", "status", "tries", "made", "last answer", "ms", box=None)
     for each in deliveries:
         last = each.tried[-1] if each.tried else None
         answer = "" if last is None else str(last.status_code or last.error)
