@@ -11,14 +11,36 @@ from typing import Any
 from litestar import Litestar, Request, Response
 from litestar.handlers import HTTPRouteHandler
 
-from onebook.api import booking_routes, definition_routes, documentation_routes, probe_routes, reading_routes
+from onebook.api import (
+    booking_routes,
+    dead_letter_routes,
+    definition_routes,
+    delta_routes,
+    documentation_routes,
+    pipeline_routes,
+    probe_routes,
+    reading_routes,
+    stream_routes,
+    webhook_routes,
+)
 from onebook.api.answer import Answer, encode_json
 from onebook.api.engine import Engine
 from onebook.api.openapi import document_of
 from onebook.api.operation import ENGINE, OPERATION, Call, Operation, operation
 from onebook.api.problems import failure_answer
 
-ROOMS = (definition_routes, booking_routes, reading_routes, probe_routes, documentation_routes)
+ROOMS = (
+    definition_routes,
+    booking_routes,
+    reading_routes,
+    stream_routes,
+    delta_routes,
+    webhook_routes,
+    pipeline_routes,
+    dead_letter_routes,
+    probe_routes,
+    documentation_routes,
+)
 
 OpenEngine = Callable[[], AbstractAsyncContextManager[Engine]]
 
@@ -50,7 +72,7 @@ def create_app(open_engine: OpenEngine) -> Application:
 
     routes = [route for room in ROOMS for route in room.ROUTES]
     app = Litestar(
-        route_handlers=[*routes, _document_route(routes)],
+        route_handlers=[*routes, _document_route(routes), *stream_routes.SOCKETS],
         lifespan=[lifespan],
         exception_handlers={Exception: _failed},
         openapi_config=None,

@@ -1,14 +1,19 @@
 """What the HTTP room works with; built by the wiring inside the running loop of a worker."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from onebook.api.ready import ReadyAnswers
 from onebook.api.tokens import Keys
+from onebook.broker.dead_letters import DeadLetters
+from onebook.channels.delta import Deltas
+from onebook.channels.subscriptions import Subscriptions
 from onebook.ledger.definitions import Definitions
 from onebook.ledger.ledger import Ledger
+from onebook.push.hub import Hub
 from onebook.views.reads import Reads
 
-HealthCheck = Callable[[], str | None]
+HealthCheck = Callable[[], Awaitable[str | None]]
 """Answers None while all is well with a part, else what is wrong with it."""
 
 
@@ -20,6 +25,13 @@ class Engine:
     definitions: Definitions
     reads: Reads
     keys: Keys
+    dead_letters: DeadLetters
+    webhooks: Subscriptions
+    deltas: Deltas
     health: Mapping[str, HealthCheck] = field(default_factory=dict)
     answer_seconds: float = 4.5
     """After which an answer is given up: a database that is away must be told within 5 s."""
+    hub: Hub | None = None
+    """Where streams begin; None in a process that has none."""
+    ready: ReadyAnswers | None = None
+    """Availability answers, kept; None where the ordinary route makes all of them."""
