@@ -176,7 +176,13 @@ def test_bad_wishes(api: Api, venue: str) -> None:
     for change in wrong:
         assert api.request("POST", "/v1/webhooks", {**body, **change}).status == 422
     base = f"/v1/webhooks/{api.request('POST', '/v1/webhooks', body).json()['id']}"
-    for replay in ({}, {"minutes": 1, "deliveries": ["msg_1"]}, {"deliveries": ["msg_1"]}, {"minutes": 0}):
+    for replay in (
+        {},
+        {"since": "9999-12-31T23:59:59-14:00"},
+        {"minutes": 1, "deliveries": ["msg_1"]},
+        {"deliveries": ["msg_1"]},
+        {"minutes": 0},
+    ):
         assert api.request("POST", f"{base}/replay", replay).status == 422
     assert api.request("GET", f"{base}/deliveries?cursor=x").code == "bad-cursor"
     assert api.request("DELETE", base).status == 204

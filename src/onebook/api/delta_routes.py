@@ -7,7 +7,7 @@ from litestar.handlers import HTTPRouteHandler
 from onebook.api.answer import Answer, answer
 from onebook.api.operation import Call, operation
 from onebook.api.roles import Scope
-from onebook.api.wire_webhooks import MAX_MINUTES, DeltaQuery
+from onebook.api.wire_webhooks import MAX_MINUTES, DeltaQuery, check_instant
 from onebook.channels.delta import Delta
 from onebook.ledger.failures import Unprocessable
 
@@ -31,6 +31,7 @@ async def get_bulk_delta(call: Call[None, DeltaQuery]) -> Answer:
         raise Unprocessable("invalid", "name one of `since` and `minutes`", "since")
     now = datetime.now(UTC)
     since = query.since or now - timedelta(minutes=query.minutes or 0)
+    check_instant(since, "since")
     if now - since > timedelta(minutes=MAX_MINUTES):
         raise Unprocessable("answer-too-large", "more than a day ago: read a snapshot from /v1/availability", "since")
     found = await call.engine.deltas.since(query.venue, since)

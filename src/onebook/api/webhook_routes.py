@@ -17,6 +17,7 @@ from onebook.api.wire_webhooks import (
     EndpointRequest,
     ReplayRequest,
     TestQueued,
+    check_instant,
 )
 from onebook.channels.endpoints import EndpointId
 from onebook.channels.subscriptions import DeliveryPage, EndpointView, Replayed, SecretView
@@ -178,6 +179,8 @@ async def replay_webhook(call: Call[ReplayRequest, None]) -> Answer:
     if sum(part is not None for part in (wished.since, wished.minutes, wished.deliveries)) != 1:
         raise Unprocessable("invalid", "name one of `since`, `minutes` and `deliveries`", "")
     since = wished.since
+    if since is not None:
+        check_instant(since, "/since")
     if wished.minutes is not None:
         since = datetime.now(UTC) - timedelta(minutes=wished.minutes)
     replayed = await call.engine.webhooks.replay(*_whose(call), since=since, deliveries=wished.deliveries)

@@ -9,6 +9,7 @@ from msgspec import Meta
 from onebook.api.wire import Code, Cursor
 from onebook.channels.guard import MAX_URL_LENGTH
 from onebook.channels.subscriptions import EndpointView
+from onebook.ledger.failures import Unprocessable
 
 MAX_NAMES = 100
 MAX_NAMED_DELIVERIES = 1000
@@ -85,3 +86,9 @@ class DeltaQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     venue: Code
     since: Instant | None = None
     minutes: Annotated[int, Meta(ge=1, le=MAX_MINUTES)] | None = None
+
+
+def check_instant(instant: datetime, place: str) -> None:
+    """Raises Unprocessable for what no calendar of the database reaches."""
+    if not 1970 < instant.year < 9000:
+        raise Unprocessable("bad-time", "this instant is out of range", place)

@@ -142,7 +142,7 @@ class Sender:
         lane.endpoint = msgspec.structs.replace(lane.endpoint, is_active=False)
         if alarm := self._alarms.pop(lane.endpoint.id, None):
             alarm.cancel()
-        BREAKER.remove(lane.endpoint.id)
+        BREAKER.labels(lane.endpoint.id).set(0)  # a label cannot be removed while several processes tell their metrics
 
     # Choosing what goes next: lanes in turns, one delivery each.
 

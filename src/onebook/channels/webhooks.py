@@ -120,8 +120,9 @@ class Webhooks:
             for row in await self._pool.fetch(SQL["replay_letters"], LETTERS_LIMIT):
                 self._sender.wake(EndpointId(row["endpoint_id"]))
         if self._is_due("purge", PURGE_SECONDS):
-            await self._pool.execute(SQL["purge_deliveries"], self._kept, PURGE_LIMIT)
-            await self._pool.execute(SQL["purge_attempts"], self._kept, PURGE_LIMIT)
+            for statement in ("purge_deliveries", "purge_attempts"):
+                if await self._pool.execute(SQL[statement], self._kept, PURGE_LIMIT) == f"DELETE {PURGE_LIMIT}":
+                    self._due["purge"] = 0.0  # there is more: go on in the next round
 
     def _is_due(self, duty: str, every_seconds: float) -> bool:
         now = monotonic()
