@@ -1,7 +1,7 @@
 """A partner's endpoint on loopback that verifies with the official library, and webhooks fed from the log, for the tests."""
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -118,12 +118,17 @@ def answering(status: int) -> Behaviour:
     return behave
 
 
-def unreliable(random: Random, share: float = 0.3) -> Behaviour:
-    """Fails a share of the requests: an error, a connection reset after the body was read, or an answer that comes late."""
+def unreliable(random: Random, share: float = 0.3, most: int = 8) -> Behaviour:
+    """Fails a share of the requests: an error, a connection reset after the body was read, or an answer that comes late.
 
-    async def behave(request: web.Request, _identity: str) -> web.StreamResponse:
-        if random.random() >= share:
+    None fails more than `most` times: one in 100,000 would otherwise keep a test waiting for minutes.
+    """
+    failures: Counter[str] = Counter()
+
+    async def behave(request: web.Request, identity: str) -> web.StreamResponse:
+        if random.random() >= share or failures[identity] == most:
             return web.Response(status=204)
+        failures[identity] += 1
         match random.randrange(3):
             case 0:
                 return web.Response(status=500, text="out of order " * 200)
