@@ -121,7 +121,10 @@ async def _touched(connection: Any, venue: str, since: datetime) -> _Touched:
     if len(rows) > MAX_EVENTS:
         raise _too_large()
     prefix = f"{venue}/"
-    entries = [_decode(row["data"]) for row in rows]
+    entries = []
+    for row in rows:
+        with suppress(msgspec.MsgspecError):  # consumers park what nobody can read; all others have to be answered
+            entries.append(_decode(row["data"]))
     return _Touched(
         msgspec.structs.replace(entry, resources=[t for t in entry.resources if t.resource.startswith(prefix)])
         for entry in entries

@@ -17,7 +17,7 @@ from time import monotonic
 import asyncpg
 
 from onebook.channels.endpoints import Endpoint, EndpointId, endpoint_of
-from onebook.log.stream import StreamEvent, event_of_row
+from onebook.log.stream import StreamEvent, readable_events
 from onebook.sql import statements
 
 SQL = statements("onebook.channels")
@@ -123,7 +123,7 @@ class WebhookHandler:
         """Every visible row of the log from a transaction on: bounded pages, each by itself."""
         place = (txn, 0)
         while endpoints and (rows := await self._pool.fetch(SQL["log_page"], *place, PAGE)):
-            await self._enqueue(endpoints, [event_of_row(row) for row in rows])
+            await self._enqueue(endpoints, readable_events(rows))
             place = (rows[-1]["txn"], rows[-1]["position"])
             if len(rows) < PAGE:
                 return

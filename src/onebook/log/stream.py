@@ -1,6 +1,7 @@
 """An entry as everything derived sees it: from a message of the stream, or from the log itself, the same either way."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -109,7 +110,16 @@ def events_of(batch: bytes, committed_at: float, lsn: int) -> list[StreamEvent]:
     return [StreamEvent(bytes(raw), _outline.decode(raw), committed_at, lsn) for raw in _raw_batch.decode(batch)]
 
 
+def readable_events(rows: Iterable[Any]) -> list[StreamEvent]:
+    """The events of rows of the log, without those that are none of ours: every consumer parks these as it comes by them."""
+    events = []
+    for row in rows:
+        with suppress(msgspec.MsgspecError):
+            events.append(event_of_row(row))
+    return events
+
+
 def event_of_row(row: Any) -> StreamEvent:
-    """The event of a row of the log."""
+    """The event of a row of the log. Raises msgspec.MsgspecError where it is none of ours."""
     body = _encode(event_of(row))
     return StreamEvent(body, _outline.decode(body), row["time"].timestamp(), 0)

@@ -20,7 +20,7 @@ import asyncpg
 import structlog
 
 from onebook.log.read import Cursor as LogCursor
-from onebook.log.stream import event_of_row
+from onebook.log.stream import readable_events
 from onebook.push.client import Client, Ending
 from onebook.push.cursor import Place, parse
 from onebook.push.ring import Kept, Ring
@@ -80,7 +80,7 @@ class Resumption:
             return Start("reset", reason="unknown-cursor")
         seen = place.in_log if isinstance(place, Place) else place
         row = (await self._ask("behind", seen.txn, seen.position, MAX_ENTRIES + 1))[0]
-        if seen.txn >= row["horizon"]:
+        if seen > LogCursor(row["horizon"], 0):
             return Start("reset", reason="unknown-cursor")  # of another database, or one that was set back
         if row["entries"] > MAX_ENTRIES:
             return Start("reset", reason="too-old")
@@ -135,12 +135,12 @@ class Resumption:
             horizon: int = row[0]
             while not client.is_gone:
                 rows = await self._ask("since", seen.txn, seen.position, horizon, venues, PIECE)
-                events = [(event_of_row(row), LogCursor(row["txn"], row["position"])) for row in rows]
-                self._send(client, [Kept(event, cursor) for event, cursor in events])
+                events = readable_events(rows)
+                self._send(client, [Kept(event, LogCursor(event.txn, event.position)) for event in events])
                 await client.drained()
                 if len(rows) < PIECE:
                     break
-                seen = events[-1][1]
+                seen = LogCursor(rows[-1]["txn"], rows[-1]["position"])
             if self._ring.floor <= horizon:
                 return horizon
             seen = Place(horizon, 0).in_log
@@ -162,6 +162,8 @@ class Resumption:
                 await turned.wait()
 
     def _send(self, client: Client, events: Iterable[Kept]) -> None:
+        if client.is_gone:  # it may have left while the log was read
+            return
         wanted, wire = client.filter, client.wire
         frames = [
             wire.event(kept, body)

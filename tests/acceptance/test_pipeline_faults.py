@@ -1,0 +1,69 @@
+"""The whole pipeline survives the loss of any part: bookings go on, and within 30 s every mirror equals the ledger again."""
+
+import random
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from tests.acceptance import pipeline as faults
+from tests.acceptance.pipeline import ENVIRONMENT, PROMISED_SECONDS, Fault, Pipeline
+from tests.conftest import Server, data_folder, start_server
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+
+WORKERS = 2
+
+FAULTS: dict[str, Fault] = {
+    "relay killed": faults.relay_killed,
+    "relay frozen": faults.relay_frozen,
+    "broker killed": faults.broker_killed,
+    "broker and store lost": faults.broker_and_store_lost,
+    "broker frozen": faults.broker_frozen,
+    "broker away for 6 s": faults.broker_away(6),
+    "slot dropped": faults.slot_dropped,
+    "workers killed": faults.workers_killed,
+    "sender killed": faults.sender_killed,
+    "PostgreSQL killed": faults.database_killed,
+    "poison": faults.poison,
+}
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Server]:
+    """A server that all faults of this file strike, one after the other."""
+    with data_folder() as data:
+        running = start_server(data, workers=WORKERS, environment=ENVIRONMENT)
+        try:
+            yield running
+        finally:
+            assert running.stop() == 0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pipeline(served: Server) -> AsyncIterator[Pipeline]:
+    """Its market and its partners."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    async with Pipeline(served, seed) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def table(pytestconfig: pytest.Config) -> Iterator[dict[str, float]]:
+    """Recovery times, printed at the end."""
+    seconds: dict[str, float] = {}
+    yield seconds
+    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.write_line("")
+        for name, took in seconds.items():
+            reporter.write_line(f"{name:<24}{took:6.2f} s until every mirror equalled the ledger")
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_recovers(pipeline: Pipeline, name: str, table: dict[str, float]) -> None:
+    """After the fault all mirrors and views equal the ledger, webhooks are complete and in order, and the audit is clean."""
+    table[name] = await pipeline.recovers_from(FAULTS[name])
+    print(pipeline.told)
+    assert table[name] <= PROMISED_SECONDS
