@@ -1,12 +1,13 @@
 """What the express ways share: when one may be taken, and an answer as bytes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from onebook.api.answer import Answer
 
+_OK = 200
 _NOT_MODIFIED = 304
 
 
@@ -30,13 +31,29 @@ def may_answer(protocol: Any) -> bool:
     )
 
 
+class Opening:
+    """The beginning of every 200: the status line and the server's own headers, of which the date changes once a second."""
+
+    def __init__(self) -> None:
+        self._made_of: Sequence[tuple[bytes, bytes]] = ()
+        self._made = STATUS_LINE[_OK]
+
+    def of(self, default_headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """The lines, made when the server has put a new list of headers in place."""
+        if default_headers is not self._made_of:
+            self._made = STATUS_LINE[_OK] + _lines(default_headers)
+            self._made_of = default_headers
+        return self._made
+
+
 def head_of(answered: Answer, default_headers: Iterable[tuple[bytes, bytes]], keep_alive: bool = True) -> bytes:
-    """Status line and headers, with the empty line. What is not modified has no body and tells of none."""
-    parts = [STATUS_LINE[answered.status]]
-    for name, value in default_headers:
-        parts += (name, b": ", value, b"\r\n")
-    for title, text in answered.headers:
-        parts.append(f"{title}: {text}\r\n".encode("latin-1"))
+    """Status line and headers, with the empty line."""
+    return STATUS_LINE[answered.status] + _lines(default_headers) + own_head_of(answered, keep_alive)
+
+
+def own_head_of(answered: Answer, keep_alive: bool = True) -> bytes:
+    """The headers of this answer, with the empty line. What is not modified has no body and tells of none."""
+    parts = [f"{title}: {text}\r\n".encode("latin-1") for title, text in answered.headers]
     if not keep_alive:
         parts.append(b"connection: close\r\n")
     if answered.status != _NOT_MODIFIED:
@@ -45,3 +62,7 @@ def head_of(answered: Answer, default_headers: Iterable[tuple[bytes, bytes]], ke
         )
     parts.append(b"\r\n")
     return b"".join(parts)
+
+
+def _lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(b"%b: %b\r\n" % header for header in headers)

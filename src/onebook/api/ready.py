@@ -4,6 +4,7 @@ Who calls me: the express way (express_reading.py), for every request that it ta
 too, so that both are the same bytes. What bounds me: a number of answers and MAX_KEPT_BYTES of them, the oldest go first.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from onebook.api.answer import Answer, encode_json
+from onebook.api.express_answer import own_head_of
 from onebook.api.headers import matches
 from onebook.api.wire import AvailabilityQuery
 from onebook.views.availability import Availability, availability, listings_of
@@ -36,6 +38,8 @@ class Written(NamedTuple):
     """An answer's bytes, and what goes with them."""
 
     body: bytes
+    head: bytes
+    """The headers of a 200 that are its own, with the empty line."""
     etag: str
     caching: tuple[str, str]
 
@@ -51,7 +55,8 @@ def written(found: Availability) -> Written:
     """An answer as it is sent. What is behind is nobody's to keep."""
     body = encode_json(found)
     caching = _CACHED if found.behind is msgspec.UNSET else _NOT_CACHED
-    return Written(body, f'W/"{blake2b(body, digest_size=12).hexdigest()}"', caching)
+    etag = f'W/"{blake2b(body, digest_size=12).hexdigest()}"'
+    return Written(body, own_head_of(Answer(200, body, (("etag", etag), caching))), etag, caching)
 
 
 def versions_wanted(query: AvailabilityQuery) -> dict[str, int]:
@@ -90,7 +95,7 @@ class ReadyAnswers:
     def __init__(self, view: AvailabilityView, max_answers: int) -> None:
         self._view = view
         self._max_answers = max_answers
-        self._kept: dict[bytes, _Kept] = {}
+        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._kept_bytes = 0
 
     def find(self, query_string: bytes) -> Written | None:
@@ -98,10 +103,10 @@ class ReadyAnswers:
 
         Raises what availability() raises, ValueError and msgspec.ValidationError; the ordinary route says what of it.
         """
+        if (ready := self.kept(query_string)) is not None:
+            return ready
         stock = self._view.stock
         kept = self._kept.get(query_string)
-        if kept is not None and kept.stands(stock):
-            return kept.written
         if len(query_string) > MAX_QUERY_BYTES:
             return None
         query = _parsed(query_string) if kept is None else kept.query
@@ -120,6 +125,11 @@ class ReadyAnswers:
         )
         self._keep(query_string, _kept(answered, stock, place, query))
         return answered
+
+    def kept(self, query_string: bytes) -> Written | None:
+        """The answer to a query that has been answered before, while nothing of it has moved."""
+        kept = self._kept.get(query_string)
+        return kept.written if kept is not None and kept.stands(self._view.stock) else None
 
     def _keep(self, query_string: bytes, kept: _Kept) -> None:
         size = len(kept.written.body) + len(query_string)
