@@ -13,12 +13,14 @@ from onebook.ops.lag.letters import LetterCount
 from onebook.ops.tracing.lifetime import open_tracing
 from onebook.wiring.loops import FOLLOWER_CONNECTIONS, open_broker, running
 
+SENDER_CONNECTIONS = 5  # the claim, what is owed, outcomes, housekeeping; and the count of dead letters
+
 
 @asynccontextmanager
 async def open_sender(job: Job) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
     """The process that sends webhooks and alerts."""
     follower = await open_follower(job.database_url, FOLLOWER_CONNECTIONS)
-    sender_pool = await open_reader(job.database_url, job.settings.database.reader_connections)
+    sender_pool = await open_reader(job.database_url, max(SENDER_CONNECTIONS, job.settings.database.reader_connections))
     webhooks = Webhooks(sender_pool, job.settings.webhooks)
     consumer = Consumer("webhooks", lambda: open_broker(job), follower, [webhooks.handler])
     alerts = Alerts(job.settings.alerts, LetterCount(sender_pool))
