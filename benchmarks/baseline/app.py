@@ -1,25 +1,26 @@
-"""The baseline's HTTP API: `POST /v1/bookings`, one transaction per hold."""
+"""The baseline's HTTP API: `POST /v1/bookings`, one transaction per hold; `GET /v1/availability`, one SELECT per request."""
 
 import hashlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Header, HTTPException, Response
+from fastapi import Depends, FastAPI, Header, HTTPException, Query, Response
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from . import queries
 from .tokens import channel_of
-from .wire import Held, Line, PlaceHold
+from .wire import Availability, Held, Line, OnSale, PlaceHold
 
 # For each of two workers: of 5, 8, 10, 15 and 20 the best, or close to it, over 1,000 resources and over one.
 POOL_SIZE = 10
 
 LOCKS_RESOURCES = os.environ["BASELINE_LOCK"] == "resource"
 engine = create_async_engine(os.environ["BASELINE_DATABASE"], pool_size=POOL_SIZE, max_overflow=0)
+reading = engine.execution_options(isolation_level="AUTOCOMMIT")  # spares a SELECT its BEGIN and ROLLBACK
 
 
 @asynccontextmanager
@@ -58,6 +59,24 @@ async def place_hold(
     response.status_code = 200
     response.headers["Idempotent-Replayed"] = "true"
     return await _replay(channel, idempotency_key, request_hash)
+
+
+@app.get("/v1/availability", dependencies=[Depends(channel_of)])
+async def availability(
+    venue: str,
+    resource: str,
+    first_night: Annotated[date, Query(alias="from")],
+    end: Annotated[date, Query(alias="to")],
+) -> Availability:
+    """One resource's nights, read without a transaction; asyncpg has the statement prepared."""
+    key = f"{venue}/{resource}"
+    stay = {"resource": key, "first_night": first_night, "end": end}
+    async with reading.connect() as connection:
+        rows = (await connection.execute(queries.FIND_NIGHTS, stay)).all()
+    on_sale = OnSale.model_construct(
+        resource=key, cells=[row.night for row in rows], available=[row.available for row in rows]
+    )
+    return Availability.model_construct(venue=venue, first_night=first_night, end=end, resources=[on_sale])
 
 
 async def _take_nights(transaction: AsyncConnection, line: Line) -> None:

@@ -34,3 +34,10 @@ FIND_BY_KEY = select(bookings).where(
     bookings.c.channel == bindparam("channel"), bookings.c.idempotency_key == bindparam("key")
 )
 FIND_ITEMS = select(items).where(items.c.booking_id == bindparam("booking_id")).order_by(items.c.line)
+
+FIND_NIGHTS = (
+    select(nights.c.night, (nights.c.capacity - nights.c.taken).label("available"))
+    .join(resources)
+    .where(resources.c.code == bindparam("resource"), *_of_the_stay)
+    .order_by(nights.c.night)
+)

@@ -70,5 +70,6 @@ events = Table(
     Column("type", Text, nullable=False),
     Column("booking_id", BigInteger, nullable=False),
     Column("body", JSONB, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # When it is written, and not when its transaction began: what polls it is measured from there.
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
 )

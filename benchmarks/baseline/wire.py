@@ -41,3 +41,22 @@ class Held(BaseModel):
     channel: str
     expires_at: datetime
     items: list[Line]
+
+
+class OnSale(BaseModel):
+    """One resource: `available[i]` units in the night `cells[i]`."""
+
+    resource: str
+    cells: list[date]
+    available: list[int]
+
+
+class Availability(BaseModel):
+    """The answer to `GET /v1/availability`."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    venue: str
+    first_night: Annotated[date, Field(alias="from")]
+    end: Annotated[date, Field(alias="to")]
+    resources: list[OnSale]

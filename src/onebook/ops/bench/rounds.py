@@ -41,6 +41,9 @@ class BenchPlan(msgspec.Struct, frozen=True):
     baseline_lock: BaselineLock = "nights"
     """What the baseline locks: the nights alone, or the resource's row before them."""
     seed: int = 1
+    clients: int = 2000
+    """Of one worker's stream."""
+    searched_resources: int = 10_000
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -70,12 +73,21 @@ class Rounds:
 
     async def measure(self, server: Server, number: int) -> Round:
         """One round against one of the servers, warmed up."""
+        await self.warm_up(server, number)
+        return await self.warmed_up(server, number)
+
+    async def warm_up(self, server: Server, number: int) -> None:
+        """What comes before a round, and is not measured."""
         plan = self.plan
         # What an earlier round left dirty is written now, and not into somebody's measurement.
         for each in self.servers:
             await execute(each.database, "CHECKPOINT")
         if plan.warm_up_seconds:
             await self.drive(server, plan.connections, plan.warm_up_seconds, plan.seed + 1000 + number)
+
+    async def warmed_up(self, server: Server, number: int) -> Round:
+        """The round alone."""
+        plan = self.plan
         before = server.cpu_seconds()
         load = await self.drive(server, plan.connections, plan.seconds, plan.seed + number)
         cpu_seconds = server.cpu_seconds() - before
@@ -87,13 +99,24 @@ class Rounds:
         )
 
     async def drive(
-        self, server: Server, connections: int, seconds: int, seed: int, requests: int | None = None
+        self,
+        server: Server,
+        connections: int,
+        seconds: int,
+        seed: int,
+        *,
+        requests: int | None = None,
+        rate: int | None = None,
+        reads: Path | None = None,
     ) -> LoadReport:
-        """Run benchmarks/load.py in a process of its own, so that its processor time is its own too."""
+        """Run benchmarks/load.py in a process of its own, so that its processor time is its own too.
+
+        Holds, or GETs of the lines of `reads`; for `seconds`, or until there were `requests`; `rate` a second, or at full speed.
+        """
         options: dict[str, object] = {
             "--url": server.url,
             "--token": server.token,
-            "--driver": self.plan.driver if requests is None else "asyncio",
+            "--driver": self.plan.driver if requests is None and rate is None else "asyncio",
             "--connections": connections,
             "--seconds": seconds,
             "--resources": self.scenario.resources,
@@ -101,8 +124,8 @@ class Rounds:
             "--nights": self.scenario.nights,
             "--seed": seed,
         }
-        if requests is not None:
-            options["--requests"] = requests
+        chosen = {"--requests": requests, "--rate": rate, "--reads": reads}
+        options |= {option: value for option, value in chosen.items() if value is not None}
         return await _load(*(str(word) for option in options.items() for word in option))
 
 

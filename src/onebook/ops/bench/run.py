@@ -14,11 +14,9 @@ from pathlib import Path
 
 from onebook.ops.bench.hardware import hardware
 from onebook.ops.bench.lone import bare_commit_p50_ms
-from onebook.ops.bench.report import BenchReport, Kind, Lone, Round, ServerName, render, total
-from onebook.ops.bench.rounds import BenchPlan, Driver, Rounds, Scenario, execute, throw_away_folder
-from onebook.ops.bench.servers import BenchUnavailable, Server, baseline, benchmarks_folder, onebook_server
-
-__all__ = ["BenchPlan", "BenchReport", "BenchUnavailable", "Driver", "Kind", "render", "run_bench"]
+from onebook.ops.bench.report import BenchReport, Kind, Lone, Round, ServerName, total
+from onebook.ops.bench.rounds import BenchPlan, Rounds, Scenario, execute, throw_away_folder
+from onebook.ops.bench.servers import Server, baseline, benchmarks_folder, onebook_server
 
 MAX_LONE_SECONDS = 60
 

@@ -7,13 +7,15 @@ last words; one that does not stop in time is ended by force.
 
 import asyncio
 import importlib.util
+import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import msgspec
 import psutil
 
 import onebook
@@ -46,10 +48,20 @@ class Server:
     """The URL of the database it writes to."""
     roots: tuple[int, ...]
     """The pids whose process trees do the work: the server's and its PostgreSQL's."""
+    admin_token: str = ""
+    """The baseline has none."""
+    worker_pids: tuple[int, ...] = ()
+    """Of Onebook, the processes that answer requests."""
 
     def cpu_seconds(self) -> float:
         """Processor time of both trees so far, with that of children that have ended and were waited for."""
         return sum(map(_cpu_seconds, {process for root in self.roots for process in _tree(root)}))
+
+
+class _Status(msgspec.Struct, frozen=True):
+    """Of what a server says of itself."""
+
+    workers: tuple[int, ...]
 
 
 def benchmarks_folder() -> Path:
@@ -96,18 +108,26 @@ async def baseline(
 
 
 @asynccontextmanager
-async def onebook_server(data: Path, *, workers: int, resources: int) -> AsyncIterator[Server]:
-    """`onebook up` on `data` as users start it, with its inventory created over HTTP."""
+async def onebook_server(
+    data: Path, *, workers: int, resources: int, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Server]:
+    """`onebook up` on `data` as users start it, with its inventory created over HTTP.
+
+    `settings` are ONEBOOK_... variables for it, beside those that are set for us.
+    """
     program = str(Path(sys.executable).with_name("onebook"))
     command = [program, "up", "--data", str(data), "--port", "0", "--workers", str(workers)]
-    async with _serving(command, data.with_suffix(".log"), cwd=data.parent) as (pid, said):
+    environment = {**os.environ, **(settings or {})}
+    async with _serving(command, data.with_suffix(".log"), cwd=data.parent, environment=environment) as (pid, said):
         url = said["ready"]
-        await _create_inventory(url, await _token(program, data, "--role", "admin"), resources)
+        admin_token = await _token(program, data, "--role", "admin")
+        await _create_inventory(url, admin_token, resources)
         token = await _token(program, data, "--role", "channel", "--channel", "bench")
         database = DataFolder(data).database_url()
         if database is None:
             raise BenchUnavailable(f"`onebook up` serves at {url}, but no PostgreSQL runs in its folder {data}.")
-        yield Server("onebook", url, token, database, (pid, _postmaster_pid(data)))
+        pids = msgspec.json.decode(DataFolder(data).status_file.read_bytes(), type=_Status).workers
+        yield Server("onebook", url, token, database, (pid, _postmaster_pid(data)), admin_token, pids)
 
 
 async def _create_inventory(url: str, token: str, resources: int) -> None:
@@ -149,11 +169,18 @@ async def _token(program: str, data: Path, *role: str) -> str:
 
 
 @asynccontextmanager
-async def _serving(command: Sequence[str], log: Path, cwd: Path) -> AsyncIterator[tuple[int, dict[str, str]]]:
+async def _serving(
+    command: Sequence[str], log: Path, cwd: Path, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[int, dict[str, str]]]:
     """The process of `command` once it is healthy: its pid, and its lines up to `ready URL`, by first word."""
     with log.open("wb") as errors:
         process = await asyncio.create_subprocess_exec(
-            *command, cwd=cwd, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=errors
+            *command,
+            cwd=cwd,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
         )
     try:
         said = await _said_until_ready(process)
