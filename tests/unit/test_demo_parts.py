@@ -9,17 +9,22 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from rich.console import Console
 
+from onebook.ops.demo.board import Board, Pace
 from onebook.ops.demo.intents import CHANNELS, Plot, intents
 from onebook.ops.demo.market import RUSH_UNITS, Market, lisboa, nights
+from onebook.ops.demo.mirror import Front
+from onebook.ops.demo.proof import Deliveries, Proof
 from onebook.ops.demo.report import EXIT_FAILED, EXIT_INVARIANT, EXIT_OK, DemoReport, report_of
 from onebook.ops.demo.screen import frame, plain_line
-from onebook.ops.demo.tally import Board, Latencies, Rush, Tally
+from onebook.ops.demo.tally import Latencies, Rush, Tally
 from onebook.ops.demo.verdict import next_booking_curl, render_verdict
 from onebook.ops.demo.witness import Witness
 
 OPENING = date(2027, 1, 4)
+EQUAL = Proof(cells=100, drained_seconds=0.0, differences={}, server_difference=None, deliveries=Deliveries(3, 1, 0, 0))
 
 
 @pytest.fixture
@@ -39,7 +44,7 @@ def board(market: Market, witness: Witness) -> Board:
     """The board of a run of three seconds that began at zero."""
     rush = Rush("the last 5 rooms", RUSH_UNITS, starts_at=2.0, attempts_left=10)
     tallies = {name: Tally() for name in CHANNELS}
-    return Board("Lisboa", 7, 3.0, 0.0, len(market.capacities()), tallies, rush, witness)
+    return Board("Lisboa", 7, 3.0, 0.0, len(market.capacities()), tallies, rush, witness, Front())
 
 
 def test_intents_repeat_with_their_seed(market: Market) -> None:
@@ -148,10 +153,18 @@ def test_the_rush_hands_out_each_attempt_once() -> None:
     assert rush.began == 10.0
 
 
+def test_the_pace_is_even_and_makes_nobody_hurry() -> None:
+    """Attempts asked for at once are spread; one that comes after a pause does not have to wait."""
+    pace = Pace()
+    waits = [pace.wait_seconds(10.0) for _ in range(3)]
+    assert waits == pytest.approx([0.0, waits[1], 2 * waits[1]])
+    assert pace.wait_seconds(20.0) == 0.0
+
+
 def test_the_report_adds_up_and_is_json(board: Board) -> None:
     """Totals are the channels' sums, and the whole report survives a trip through JSON."""
     _sell(board)
-    report = report_of(board, OPENING)
+    report = report_of(board, OPENING, EQUAL)
     assert (report.attempts, report.sold, report.refused_by_code) == (18, 6, {"sold-out": 12})
     assert report.bookings_per_second == 2.0
     assert report.command == "onebook demo --seed 7 --seconds 3"
@@ -159,13 +172,17 @@ def test_the_report_adds_up_and_is_json(board: Board) -> None:
 
 
 def test_exit_codes_tell_a_violation_from_a_surprise(market: Market, board: Board) -> None:
-    """A clean run ends with 0, an unexpected answer with 1, a double booking with 7 whatever else was seen."""
-    assert report_of(board, OPENING).exit_code == EXIT_OK
+    """A clean run ends with 0, an unexpected answer or a webhook lost with 1, a double booking or a wrong mirror with 7."""
+    assert report_of(board, OPENING, EQUAL).exit_code == EXIT_OK
+    waiting = replace(EQUAL, deliveries=Deliveries(delivered=2, retried=1, dead=0, pending=1))
+    assert report_of(board, OPENING, waiting).exit_code == EXIT_FAILED
+    stale = replace(EQUAL, server_difference="alfama/double 2027-01-04: 3 in the mirror, 2 in the ledger")
+    assert report_of(board, OPENING, stale).exit_code == EXIT_INVARIANT
     board.tallies["app"].surprise("booking: 500")
-    assert report_of(board, OPENING).exit_code == EXIT_FAILED
+    assert report_of(board, OPENING, EQUAL).exit_code == EXIT_FAILED
     for booking in ("first", "second"):
         board.witness.promised(booking, [nights(market.seats[0], OPENING, 1)], None, now=1.0)
-    assert report_of(board, OPENING).exit_code == EXIT_INVARIANT
+    assert report_of(board, OPENING, EQUAL).exit_code == EXIT_INVARIANT
 
 
 def test_people_see_the_figures(board: Board) -> None:
@@ -174,15 +191,22 @@ def test_people_see_the_figures(board: Board) -> None:
     console = Console(record=True, width=100, file=io.StringIO())
     console.print(frame(board, 2.5))
     console.print(plain_line(board, 2.5))
-    render_verdict(report_of(board, OPENING), console)
+    render_verdict(report_of(board, OPENING, EQUAL), console)
     text = console.export_text()
-    for expected in ("website", "double bookings  0", "sold-out 12", "18 attempts", "has not looked", "--seed 7"):
+    for expected in (
+        "double bookings  0",
+        "sold-out 12",
+        "18 attempts",
+        "has not looked",
+        "--seed 7",
+        "equal to the ledger",
+    ):
         assert expected in text
 
 
 def test_the_curl_line_books_a_free_night(market: Market, board: Board) -> None:
     """The line names the URL, the token and a night that is beyond the crowd's horizon."""
-    line = next_booking_curl("http://127.0.0.1:8080", "TOKEN", report_of(board, OPENING))
+    line = next_booking_curl("http://127.0.0.1:8080", "TOKEN", report_of(board, OPENING, EQUAL))
     assert "http://127.0.0.1:8080/v1/bookings" in line
     assert "Bearer TOKEN" in line
     assert market.free_night.isoformat() in line

@@ -1,7 +1,10 @@
 """`onebook demo`: a live market, the verdict, and a server to go on with."""
 
 import asyncio
+import json
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,22 +13,32 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
+import structlog
 from msgspec.structs import replace
 
 from onebook.api.roles import Role
 from onebook.api.tokens import Keys
-from onebook.commands.terminal import err, json_option, out, print_json, runs
+from onebook.commands.terminal import err, fail, json_option, out, print_json, runs
 from onebook.commands.up import show_step, stop_signal
 from onebook.config import load
 from onebook.embedded.folder import DataFolder
 from onebook.logs import configure_logs
+from onebook.ops.demo.market import MarketNotOpened
 from onebook.ops.demo.report import DemoReport
 from onebook.ops.demo.run import CHANNELS, run_demo
 from onebook.ops.demo.verdict import next_booking_curl, render_verdict
+from onebook.ops.http_client import ConnectionFailed
 from onebook.ops.verify.audit import verify
 from onebook.supervisor import Running, serving
 
 TOKEN_SECONDS = 24 * 3600
+PARTNERS_NEARBY = {
+    "webhooks.allow_loopback": True,
+    "webhooks.first_retry_seconds": 0.25,
+    "webhooks.breaker_failures": 5,
+    "webhooks.breaker_seconds": 0.5,
+}
+"""Partners' endpoints lie on this machine, and what happens over hours elsewhere is to be seen within seconds."""
 
 
 @click.command()
@@ -36,14 +49,17 @@ TOKEN_SECONDS = 24 * 3600
 @json_option
 @runs
 async def demo(headless: bool, seconds: float, seed: int, port: int, as_json: bool) -> None:
-    """Six channels compete for three venues; the auditor says whether anything was sold twice.
+    """Six channels compete for three venues, each with its own mirror of what is left; an auditor and a proof at the end.
 
-    Runs in a throw-away data folder. Exit 7 if an invariant is violated.
+    Nothing may be sold twice, and every mirror must equal the ledger, although the relay is killed and a partner's endpoint dies
+    in the middle. Runs in a throw-away data folder. Exit 7 if an invariant is violated or a mirror differs.
     """
-    settings = load(overrides={"server.port": port})
-    configure_logs(settings.log)
+    settings = load(overrides={"server.port": port, **PARTNERS_NEARBY})
     stopped = stop_signal()
-    with throw_away_folder() as folder:
+    with throw_away_folder() as folder, (folder.path / "demo.log").open("w") as logs:
+        configure_logs(settings.log)
+        # A process is killed in the middle of the show: what the supervisor says of it must not tear the screen.
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(logs))
         async with serving(settings, folder, show_step, quiet=True) as running:
             running_demo = asyncio.ensure_future(_compete(running, seconds, seed, watched=not headless))
             both: set[asyncio.Future[Any]] = {stopped, running_demo}
@@ -65,16 +81,32 @@ async def demo(headless: bool, seconds: float, seed: int, port: int, as_json: bo
 
 async def _compete(running: Running, seconds: float, seed: int, *, watched: bool) -> DemoReport:
     keys = Keys.open(running.folder.keys)
-    report = await run_demo(
+    try:
+        report = await _run(running, keys, seconds, seed, watched=watched)
+    except (MarketNotOpened, ConnectionFailed, TimeoutError) as error:
+        reason = str(error) or "the mirrors could not read it in time"
+        fail(f"The market could not be opened: {reason}. If the machine is very busy, try again later")
+    return replace(report, verification=await verify(running.database_url, expect_sweeper=True))
+
+
+async def _run(running: Running, keys: Keys, seconds: float, seed: int, *, watched: bool) -> DemoReport:
+    return await run_demo(
         running.base_url,
+        running.database_url,
         {name: keys.mint(Role.CHANNEL, channel=name, ttl_seconds=TOKEN_SECONDS) for name in CHANNELS},
         keys.mint(Role.ADMIN, ttl_seconds=TOKEN_SECONDS),
         opening=(datetime.now(UTC) + timedelta(days=30)).date(),
         seconds=seconds,
         seed=seed,
         screen=err if watched else None,
+        kill=lambda: _kill_relay(running.folder),
+        step=show_step,
     )
-    return replace(report, verification=await verify(running.database_url, expect_sweeper=True))
+
+
+def _kill_relay(folder: DataFolder) -> None:
+    """As a crash would end it; the supervisor starts another."""
+    os.kill(json.loads(folder.status_file.read_bytes())["relay"], signal.SIGKILL)
 
 
 def _invite(running: Running, report: DemoReport) -> None:

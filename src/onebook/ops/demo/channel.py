@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
+from onebook.ops.demo.board import Board
 from onebook.ops.demo.intents import Intent
-from onebook.ops.demo.market import Line
-from onebook.ops.demo.tally import Board
+from onebook.ops.demo.market import BUSY, Line
 from onebook.ops.http_client import Answer, Client, ConnectionFailed
 
 HOLD_SECONDS = 60
@@ -33,7 +33,6 @@ REFUSALS = frozenset(
         "outside-hours",
     }
 )
-_BUSY = frozenset({429, 503})
 
 
 @dataclass(slots=True)
@@ -89,6 +88,8 @@ class Channel:
         placed = Placed(told.id, intent.lines, "held" if ttl_seconds else "confirmed", sent_at)
         if not _agree(told, placed):
             self.tally.surprise(described("other than was asked for", answer))
+        for item in told.items:
+            self.board.front.reached(item.resource, item.version)
         self.promised(placed, ttl_seconds)
         return placed
 
@@ -139,7 +140,7 @@ class Channel:
             except ConnectionFailed:
                 continue
             self.tally.latencies.add(answer.seconds)
-            if answer.status not in _BUSY:
+            if answer.status not in BUSY:
                 return answer
         return None
 
@@ -151,6 +152,7 @@ class _Problem(msgspec.Struct):
 class _Item(msgspec.Struct):
     resource: str
     quantity: int
+    version: int
 
 
 class _Told(msgspec.Struct):

@@ -26,6 +26,7 @@ async def work(channel: Channel, intents: Iterator[Intent], rush_line: Line, end
         elif channel.overdue and channel.overdue[0][0] < now:
             await _come_back(channel, channel.overdue.popleft()[1])
         else:
+            await asyncio.sleep(channel.board.pace.wait_seconds(now))
             await attempt(channel, next(intents))
     while channel.overdue:
         due, placed = channel.overdue.popleft()

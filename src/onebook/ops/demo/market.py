@@ -16,9 +16,12 @@ from onebook.ops.http_client import Answer, Client
 
 ZONE = ZoneInfo("Europe/Lisbon")
 HORIZON_DAYS = 120
+RUSH_AFTER_DAYS = 10
+VENUES = ("alfama", "chiado", "opera")
 RUSH_UNITS = 5
 SEAT_ROWS = "ABCDEFGH"
 SEATS_PER_ROW = 40
+BUSY = frozenset({429, 503})
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 Cell = tuple[str, str | int]
@@ -26,7 +29,7 @@ Cell = tuple[str, str | int]
 
 
 class MarketNotOpened(Exception):
-    """The server refused a part of the inventory; the message says which and why."""
+    """The server refused a part of the inventory, or a partner; the message says which and why."""
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -75,7 +78,7 @@ class Market(msgspec.Struct, frozen=True):
     @property
     def rush_night(self) -> date:
         """A night beyond the crowd's horizon, so that only the rush wants it."""
-        return self.opening + timedelta(days=HORIZON_DAYS + 10)
+        return self.opening + timedelta(days=HORIZON_DAYS + RUSH_AFTER_DAYS)
 
     @property
     def free_night(self) -> date:
@@ -148,7 +151,7 @@ def session(offer: Offer, code: str, quantity: int = 1) -> Line:
 async def open_market(market: Market, client: Client, admin_token: str) -> None:
     """Write the whole inventory through the API. Idempotent. Raises MarketNotOpened, ConnectionFailed."""
     put = _Writer(client, admin_token)
-    for code, name in (("alfama", "Hotel Alfama"), ("chiado", "Casa Chiado"), ("opera", "Ópera do Tejo")):
+    for code, name in zip(VENUES, ("Hotel Alfama", "Casa Chiado", "Ópera do Tejo"), strict=True):
         venue = {"name": name, "timezone": ZONE.key, "currency": "EUR", "market": market.name}
         await put("PUT", f"/v1/venues/{code}", venue)
     for offer in market.offers:

@@ -1,11 +1,15 @@
-"""What `onebook demo` reports, as one value: for machines as JSON, for people by `demo_verdict`."""
+"""What `onebook demo` reports, as one value: for machines as JSON, for people by `verdict.py`."""
 
 from datetime import date
 from typing import Any
 
 import msgspec
 
-from onebook.ops.demo.tally import MAX_EXAMPLES, Board, Latencies, Rush, Tally
+from onebook.ops.demo.board import Board
+from onebook.ops.demo.follower import Follower
+from onebook.ops.demo.partner import Partner
+from onebook.ops.demo.proof import Deliveries, Proof
+from onebook.ops.demo.tally import MAX_EXAMPLES, Latencies, Rush, Tally
 from onebook.ops.verify.report import Report
 
 EXIT_OK, EXIT_FAILED, EXIT_INVARIANT = 0, 1, 7
@@ -42,6 +46,46 @@ class RushReport(msgspec.Struct, frozen=True):
     sold: int
     refused: int
     seconds: float
+
+
+class AwayReport(msgspec.Struct, frozen=True):
+    """An endpoint that was dead for a while; `restored_ms` from its return until its mirror knew all that happened meanwhile."""
+
+    seconds: float
+    restored_ms: float | None
+
+
+class MirrorReport(msgspec.Struct, frozen=True):
+    """One channel's mirror. Lag is from commit to arrival, while nothing was dead; `worst_lag_ms` is of the whole run.
+
+    `older` counts events that told nothing new: repeated, or late. `readings` counts snapshots: one at the beginning, one more
+    where something was missing. `difference` from the ledger is null when it is equal.
+    """
+
+    channel: str
+    via: str
+    events: int
+    older: int
+    readings: int
+    lag_p50_ms: float
+    lag_p99_ms: float
+    worst_lag_ms: float
+    difference: str | None
+    away: AwayReport | None
+
+
+class ProofReport(msgspec.Struct, frozen=True):
+    """Every mirror, and the server's own answer, against the ledger's tables, cell by cell and version by version."""
+
+    mirrors: int
+    equal: int
+    cells: int
+    server_difference: str | None
+    drained_seconds: float
+    webhooks: Deliveries
+    forged: int
+    relay_killed: bool
+    relay_recovered_seconds: float | None
 
 
 class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,23 +128,27 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_second: float
     rush: RushReport
     channels: tuple[ChannelReport, ...]
+    mirrors: tuple[MirrorReport, ...]
+    proof: ProofReport
     verification: Report | None = None
 
     @property
     def ok(self) -> bool:
         """Whether every invariant held, as seen from the outside and by the auditor if it has looked."""
         seen_broken = self.double_bookings or self.duplicates_wrong or self.read_back_wrong
-        return not seen_broken and (self.verification is None or self.verification.ok)
+        seen_unequal = self.proof.equal < self.proof.mirrors or self.proof.server_difference is not None
+        return not (seen_broken or seen_unequal) and (self.verification is None or self.verification.ok)
 
     @property
     def exit_code(self) -> int:
-        """0 when all went as promised, 7 when an invariant is violated, 1 for any other unexpected answer."""
+        """0 when all went as promised, 7 when an invariant is violated, 1 for an unexpected answer, a webhook lost or forged."""
         if not self.ok:
             return EXIT_INVARIANT
-        return EXIT_FAILED if self.unexpected else EXIT_OK
+        undelivered = self.proof.webhooks.dead + self.proof.webhooks.pending + self.proof.forged
+        return EXIT_FAILED if self.unexpected or undelivered else EXIT_OK
 
 
-def report_of(board: Board, opening: date) -> DemoReport:
+def report_of(board: Board, opening: date, proof: Proof) -> DemoReport:
     """The report of a crowd that has gone home; rates are over the time in which it was buying."""
     plain = (
         *("attempts", "sold", "released", "expired", "failed", "cancelled", "amended", "extended", "requests"),
@@ -129,7 +177,44 @@ def report_of(board: Board, opening: date) -> DemoReport:
         requests_per_second=round(totals["requests"] / board.selling_seconds, 1),
         rush=_rush(board.rush),
         channels=tuple(_channel(name, tally) for name, tally in board.tallies.items()),
+        mirrors=tuple(_mirror(follower, proof) for follower in board.followers),
+        proof=_proof(board, proof),
         **totals,
+    )
+
+
+def _mirror(follower: Follower, proof: Proof) -> MirrorReport:
+    lag = follower.lag
+    return MirrorReport(
+        channel=follower.name,
+        via=follower.via,
+        events=follower.heard,
+        older=follower.older,
+        readings=follower.readings,
+        lag_p50_ms=_milliseconds(lag.calm.percentile_seconds(50)),
+        lag_p99_ms=_milliseconds(lag.calm.percentile_seconds(99)),
+        worst_lag_ms=_milliseconds(lag.worst_seconds),
+        difference=proof.differences.get(follower.name),
+        away=_away(follower) if isinstance(follower, Partner) and follower.away_seconds else None,
+    )
+
+
+def _away(partner: Partner) -> AwayReport:
+    restored = partner.restored_seconds
+    return AwayReport(round(partner.away_seconds, 2), None if restored is None else _milliseconds(restored))
+
+
+def _proof(board: Board, proof: Proof) -> ProofReport:
+    return ProofReport(
+        mirrors=len(board.followers),
+        equal=len(board.followers) - len(proof.differences),
+        cells=proof.cells,
+        server_difference=proof.server_difference,
+        drained_seconds=proof.drained_seconds,
+        webhooks=proof.deliveries,
+        forged=sum(follower.forged for follower in board.followers if isinstance(follower, Partner)),
+        relay_killed=board.relay.at is not None,
+        relay_recovered_seconds=board.relay.recovered_seconds,
     )
 
 
@@ -159,4 +244,8 @@ def _rush(rush: Rush) -> RushReport:
 
 
 def _latency(latencies: Latencies) -> LatencyReport:
-    return LatencyReport(*(round(latencies.percentile_seconds(p) * 1000, 2) for p in (50, 95, 99)))
+    return LatencyReport(*(_milliseconds(latencies.percentile_seconds(percent)) for percent in (50, 95, 99)))
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 2)

@@ -1,11 +1,12 @@
-"""The live market of `onebook demo`: opens it, lets the crowd in, shows it, and reports what the crowd saw.
+"""The live market of `onebook demo`: opens it, gives each channel a mirror, lets the crowd in, breaks things, and proves.
 
-Called by the command line against a server that runs already. It owns its connections and nothing on the server's
-side. `seconds` bounds the selling; after it the last short holds run out and some bookings are read back.
+Called by the command line against a server that runs already. It owns its connections and the partners' endpoints on this
+machine, and nothing on the server's side. `seconds` bounds the selling; after it the last short holds run out, some bookings
+are read back, the last events arrive, and every mirror is compared with the ledger.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import date
 from time import perf_counter
@@ -13,13 +14,21 @@ from uuid import uuid4
 
 from rich.console import Console
 
+from onebook.ops.demo.board import Board, Phase
 from onebook.ops.demo.channel import Channel
 from onebook.ops.demo.crowd import work
+from onebook.ops.demo.follower import Follower
 from onebook.ops.demo.intents import CHANNELS, intents
+from onebook.ops.demo.listener import Listener
 from onebook.ops.demo.market import RUSH_UNITS, Market, lisboa, open_market
+from onebook.ops.demo.mirror import Front
+from onebook.ops.demo.mishaps import kill_relay, unplug
+from onebook.ops.demo.partner import Partner
+from onebook.ops.demo.proof import Proof, prove
 from onebook.ops.demo.report import DemoReport, report_of
 from onebook.ops.demo.screen import show
-from onebook.ops.demo.tally import Board, Rush, Tally
+from onebook.ops.demo.source import Source
+from onebook.ops.demo.tally import Rush, Tally
 from onebook.ops.demo.verdict import next_booking_curl, render_verdict
 from onebook.ops.demo.witness import Witness
 from onebook.ops.http_client import Client
@@ -30,10 +39,15 @@ RUSH_ATTEMPTS = 360
 RUSH_AT = 2 / 3
 WORKERS = {"website": 6, "app": 6, "desk": 2, "partner-atlas": 4, "partner-harbor": 4, "partner-meridian": 2}
 """The attempts that each channel makes at a time: some sell more than others."""
+UNPLUGGED = "partner-harbor"
+"""The partner whose endpoint dies and comes back."""
+OPENING_SECONDS = 60.0
+"""For all mirrors to have read the market."""
 
 
 async def run_demo(
     base_url: str,
+    database_url: str,
     tokens: Mapping[str, str],
     admin_token: str,
     *,
@@ -41,28 +55,48 @@ async def run_demo(
     seconds: float = 20,
     seed: int = 1,
     screen: Console | None = None,
+    kill: Callable[[], None] | None = None,
+    step: Callable[[str, float], None] = lambda _name, _seconds: None,
 ) -> DemoReport:
     """Open the market from `opening` on and let every channel compete for it for `seconds`.
 
-    `tokens` has one for each of CHANNELS. `screen` is where people watch; None for nowhere. Raises
-    MarketNotOpened, and ConnectionFailed while it is being opened.
+    `tokens` has one for each of CHANNELS. `screen` is where people watch; None for nowhere. `kill` ends the relay's process; None
+    to leave it alone. `step` is told what was done before the show, and how many seconds it took. The server must allow webhooks
+    to this machine. Raises MarketNotOpened, TimeoutError when the mirrors cannot be read, and ConnectionFailed before the show.
     """
     market = lisboa(opening)
-    async with AsyncExitStack() as clients:
+    async with AsyncExitStack() as stack:
 
         async def client(size: int) -> Client:
-            return await clients.enter_async_context(Client(base_url, connections=size))
+            return await stack.enter_async_context(Client(base_url, connections=size))
 
-        await open_market(market, await client(8), admin_token)
-        board = _board(market, seed, seconds)
+        operator = await client(8)
+        began = perf_counter()
+        await open_market(market, operator, admin_token)
+        step("market", perf_counter() - began)
+        began = perf_counter()
+        front = Front()
+        followers: list[Follower] = []
+        for name in CHANNELS:
+            source = Source(await client(1), tokens[name], market)
+            if name.startswith("partner-"):
+                followers.append(Partner(name, source, front, operator, admin_token))
+            else:
+                followers.append(Listener(name, source, front, base_url, tokens[name]))
+            await stack.enter_async_context(followers[-1].following())
+        async with asyncio.timeout(OPENING_SECONDS):
+            # Subscribe first, then read: whatever is sold from here on is heard.
+            await asyncio.gather(*(follower.is_whole.wait() for follower in followers))
+        step("mirrors", perf_counter() - began)
+        board = _board(market, seed, seconds, front, followers)
         run = uuid4().hex[:8]
         # Twice the workers, because a duplicate is two requests at once: nobody waits for a connection.
         channels = [Channel(name, tokens[name], await client(2 * WORKERS[name]), board, run) for name in CHANNELS]
-        await _let_in(channels, market, screen)
-        return report_of(board, opening)
+        proof = await _let_in(channels, market, screen, database_url, kill)
+        return report_of(board, opening, proof)
 
 
-def _board(market: Market, seed: int, seconds: float) -> Board:
+def _board(market: Market, seed: int, seconds: float, front: Front, followers: list[Follower]) -> Board:
     started = perf_counter()
     rush_line = market.rush_line()
     night = f"{market.rush_night.day} {market.rush_night:%b}"
@@ -80,22 +114,45 @@ def _board(market: Market, seed: int, seconds: float) -> Board:
             attempts_left=RUSH_ATTEMPTS,
         ),
         witness=Witness(market.capacities(), {rush_line.cells[0]: RUSH_UNITS}),
+        front=front,
+        followers=followers,
     )
 
 
-async def _let_in(channels: list[Channel], market: Market, screen: Console | None) -> None:
-    """Run the crowd to its end, with the screen beside it, and read back what it bought."""
+async def _let_in(
+    channels: list[Channel], market: Market, screen: Console | None, database_url: str, kill: Callable[[], None] | None
+) -> Proof:
+    """Run the crowd to its end, with the screen and the mishaps beside it, read back what it bought, and prove."""
     board = channels[0].board
     over = asyncio.Event()
-    ends_at = board.started + board.seconds
-    rush_line = market.rush_line()
     async with asyncio.TaskGroup() as beside:
         beside.create_task(show(board, screen, over))
-        async with asyncio.TaskGroup() as crowd:
-            for channel in channels:
-                wishes = intents(board.seed, channel.name, market)
-                for _ in range(WORKERS[channel.name]):
-                    crowd.create_task(work(channel, wishes, rush_line, ends_at))
+        mishaps = [
+            beside.create_task(unplug(board, follower))
+            for follower in board.followers
+            if isinstance(follower, Partner) and follower.name == UNPLUGGED
+        ]
+        if kill is not None:
+            mishaps.append(beside.create_task(kill_relay(board, kill)))
+        await _sell(channels, market)
         await asyncio.gather(*(channel.read_back() for channel in channels))
-        board.closed = True
+        board.phase = Phase.DRAINING
+        source = board.followers[0].source
+        proof = await prove(database_url, board.followers, source.first, source.end)
+        for mishap in mishaps:
+            mishap.cancel()
+        board.phase = Phase.CLOSED
         over.set()
+    return proof
+
+
+async def _sell(channels: list[Channel], market: Market) -> None:
+    """The crowd, from the first attempt to the last hold that runs out."""
+    board = channels[0].board
+    ends_at = board.started + board.seconds
+    rush_line = market.rush_line()
+    async with asyncio.TaskGroup() as crowd:
+        for channel in channels:
+            wishes = intents(board.seed, channel.name, market)
+            for _ in range(WORKERS[channel.name]):
+                crowd.create_task(work(channel, wishes, rush_line, ends_at))

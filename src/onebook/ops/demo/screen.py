@@ -16,13 +16,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from onebook.ops.demo.tally import Board, Rush
+from onebook.ops.demo.board import Board, Phase
+from onebook.ops.demo.follower import Follower
+from onebook.ops.demo.partner import Partner
+from onebook.ops.demo.tally import Rush
 
 FRAME_SECONDS = 0.25
 LINE_SECONDS = 2.0
-WIDTH_CELLS = 100
+WIDTH_CELLS = 108
 
 _SPARKS = "▁▂▃▄▅▆▇█"
+_TOLD = "  each knows only what it was told"
 
 
 async def show(board: Board, console: Console | None, over: asyncio.Event) -> None:
@@ -59,17 +63,19 @@ def plain_line(board: Board, now: float) -> str:
     """The state of the market in one line of words and figures."""
     latencies = board.latencies()
     p50, p99 = (latencies.percentile_seconds(percent) * 1000 for percent in (50, 99))
+    in_step = sum(follower.is_in_step(now) for follower in board.followers)
     return (
         f"{min(now - board.started, board.seconds):4.1f} s  {board.total('attempts'):,} attempts, "
         f"{board.total('sold'):,} sold, {board.refused().total():,} refused, "
-        f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, double bookings {len(board.witness.double_booked)}"
+        f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, double bookings {len(board.witness.double_booked)}, "
+        f"mirrors in step {in_step} of {len(board.followers)}"
     )
 
 
 def frame(board: Board, now: float) -> RenderableType:
     """One picture of the market."""
     elapsed = min(now - board.started, board.seconds)
-    picture = Group(_header(board, elapsed), Text(), _channels(board), Text(), _facts(board, now, elapsed))
+    picture = Group(_header(board, elapsed), Text(), _channels(board, now), Text(), _facts(board, now, elapsed))
     return Constrain(Padding(picture, (1, 2, 0, 2)), WIDTH_CELLS)
 
 
@@ -80,13 +86,14 @@ def _header(board: Board, elapsed: float) -> RenderableType:
     )
     clock = f"{elapsed:4.1f} of {board.seconds:g} s"
     if elapsed == board.seconds:
-        clock = "closed" if board.closed else "closing: the last holds run out"
+        clock = (Phase.CLOSING if board.phase is Phase.SELLING else board.phase).value
     bar = ProgressBar(board.seconds, elapsed, width=24, complete_style="cyan", finished_style="cyan")
     header.add_row(title, bar, Text(clock, "dim"))
     return header
 
 
-def _channels(board: Board) -> RenderableType:
+def _channels(board: Board, now: float) -> RenderableType:
+    """What each channel sells, and beside it how its mirror stands."""
     table = Table(
         box=box.SIMPLE_HEAD,
         header_style="dim",
@@ -97,23 +104,45 @@ def _channels(board: Board) -> RenderableType:
         expand=True,
     )
     table.add_column("channel", no_wrap=True)
-    table.add_column("", ratio=1, min_width=4)
-    for heading in ("sold", "attempts", "refused", "let go", "p50 ms", "p99 ms"):
-        table.add_column(heading, justify="right", no_wrap=True, min_width=6)
+    table.add_column("", ratio=1, min_width=3)
+    for heading in ("sold", "refused", "p50 ms"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column(" told by", no_wrap=True)
+    for heading in ("events", "lag p50", "p99 ms"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column(" mirror", no_wrap=True, min_width=18)
     most = max(1, *(tally.sold for tally in board.tallies.values()))
-    for name, tally in board.tallies.items():
-        p50, p99 = (tally.latencies.percentile_seconds(percent) * 1000 for percent in (50, 99))
+    for follower in board.followers:
+        tally = board.tallies[follower.name]
         table.add_row(
-            name,
+            follower.name,
             ProgressBar(most, tally.sold, complete_style="cyan", finished_style="cyan"),
             Text(f"{tally.sold:,}", "bold"),
-            f"{tally.attempts:,}",
             f"{tally.refused.total():,}",
-            f"{tally.released + tally.expired + tally.cancelled:,}",
-            Text(f"{p50:.1f}", "dim"),
-            Text(f"{p99:.1f}", "dim"),
+            Text(f"{tally.latencies.percentile_seconds(50) * 1000:.1f}", "dim"),
+            Text(f" {follower.via}", "dim"),
+            f"{follower.heard:,}",
+            _lag(follower, 50, now),
+            _lag(follower, 99, now),
+            _standing(follower, now),
         )
     return table
+
+
+def _lag(follower: Follower, percent: int, now: float) -> Text:
+    lag = follower.lag.recent_ms(percent, now)
+    return Text("–", "dim") if lag is None else Text(f"{lag:,.0f}" if lag >= 100 else f"{lag:.1f}")
+
+
+def _standing(follower: Follower, now: float) -> Text:
+    behind = follower.mirror.behind
+    if follower.is_away:
+        return Text(f" ○ away, {behind:,} behind", "bold red")
+    if not follower.is_whole.is_set():
+        return Text(" ◐ catching up", "yellow")
+    if not follower.is_in_step(now):
+        return Text(f" ◐ {behind:,} behind", "yellow")
+    return Text(" ● in step", "bold green")
 
 
 def _facts(board: Board, now: float, elapsed: float) -> RenderableType:
@@ -126,11 +155,47 @@ def _facts(board: Board, now: float, elapsed: float) -> RenderableType:
     facts.add_row("refused", _refusals(board))
     facts.add_row("rush", _rush(board.rush, now))
     facts.add_row("mishaps", _mishaps(board))
+    facts.add_row("relay", _relay(board, now))
+    facts.add_row("endpoint", _endpoint(board, now))
     double = len(board.witness.double_booked)
     style = "bold green" if double == 0 else "bold red"
     told = Text.assemble((f"{double:,}", style), ("  counted cell by cell, from the answers alone", "dim"))
     facts.add_row("double bookings", told)
+    facts.add_row("mirrors", _lock_step(board, now))
     return facts
+
+
+def _lock_step(board: Board, now: float) -> Text:
+    in_step = sum(follower.is_in_step(now) for follower in board.followers)
+    style = "bold green" if in_step == len(board.followers) else "bold yellow"
+    return Text.assemble((f"{in_step} of {len(board.followers)} in step", style), (_TOLD, "dim"))
+
+
+def _relay(board: Board, now: float) -> Text:
+    if board.relay.at is None:
+        return Text("hands on every event", "dim")
+    if board.relay.recovered_seconds is None:
+        return Text(f"killed {now - board.relay.at:.1f} s ago: the mirrors wait for another", "yellow")
+    return Text(f"killed; every mirror had what was missing {board.relay.recovered_seconds:.1f} s later")
+
+
+def _endpoint(board: Board, now: float) -> Text:
+    partner = next((one for one in board.followers if isinstance(one, Partner) and one.left_at is not None), None)
+    if partner is None or partner.left_at is None:
+        return Text("all partners answer", "dim")
+    waiting = max(follower.heard for follower in board.followers) - partner.heard
+    if partner.is_away:
+        text = Text(f"{partner.name} dead for {now - partner.left_at:.1f} s, breaker {partner.breaker}: ", "yellow")
+        return text.append(f"{waiting:,} webhooks wait", "bold yellow")
+    text = Text(f"{partner.name} back after {partner.away_seconds:.1f} s, ")
+    if partner.restored_seconds is None:
+        return text.append("catching up", "yellow")
+    late = (
+        f"{waiting:,} late webhooks to come"
+        if partner.disturbances
+        else f"{partner.older:,} late webhooks were no news"
+    )
+    return text.append(f"right {partner.restored_seconds * 1000:,.0f} ms later; {late}")
 
 
 def _sparkline(board: Board, elapsed: float) -> str:

@@ -1,4 +1,4 @@
-"""What the demo's channels saw: counts of outcomes, latencies in bounded memory, the pace and the rush.
+"""What the demo's channels saw: counts of outcomes, latencies in bounded memory, and the rush.
 
 Every attempt ends in exactly one of: sold, refused, released, expired, failed. The rest counts what happened
 on the way.
@@ -6,12 +6,9 @@ on the way.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from onebook.ops.demo.witness import Witness
-
-PACE_SLOTS = 40
 MAX_EXAMPLES = 10
 
 _FLOOR_SECONDS = 1e-5
@@ -113,43 +110,3 @@ class Rush:
     def seconds(self) -> float:
         """From the first attempt to the last answer so far."""
         return 0.0 if self.began is None or self.ended is None else self.ended - self.began
-
-
-@dataclass(slots=True)
-class Board:
-    """All that is known of a running demo: the crowd writes it, the screen and the report read it."""
-
-    market: str
-    seed: int
-    seconds: float
-    started: float
-    resources: int
-    tallies: Mapping[str, Tally]
-    rush: Rush
-    witness: Witness
-    sold_by_slot: list[int] = field(default_factory=lambda: [0] * PACE_SLOTS)
-    last_sold: float = 0.0
-    closed: bool = False
-
-    def mark_sold(self, now: float) -> None:
-        """Count a booking into the pace, which cuts the run into equal slots."""
-        self.last_sold = now
-        slot = int((now - self.started) / self.seconds * PACE_SLOTS)
-        self.sold_by_slot[min(slot, PACE_SLOTS - 1)] += 1
-
-    @property
-    def selling_seconds(self) -> float:
-        """How long the crowd was buying: the time it was given, or longer when the last answers were late."""
-        return max(self.seconds, self.last_sold - self.started)
-
-    def latencies(self) -> Latencies:
-        """Those of all channels together."""
-        return Latencies.merged(tally.latencies for tally in self.tallies.values())
-
-    def total(self, count: str) -> int:
-        """One of the plain counts, over all channels."""
-        return sum(int(getattr(tally, count)) for tally in self.tallies.values())
-
-    def refused(self) -> Counter[str]:
-        """Refusals by their code, over all channels."""
-        return sum((tally.refused for tally in self.tallies.values()), Counter())

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onebook.ops.demo.market import lisboa, nights
-from onebook.ops.demo.report import DemoReport
+from onebook.ops.demo.report import DemoReport, MirrorReport
 
 
 def render_verdict(report: DemoReport, console: Console) -> None:
@@ -57,6 +57,11 @@ def _facts(report: DemoReport) -> list[tuple[str, Text]]:
         ("read back", _read_back(report)),
         ("latency", Text(f"p50 {latency.p50_ms:.1f} ms, p95 {latency.p95_ms:.1f} ms, p99 {latency.p99_ms:.1f} ms")),
         ("pace", _pace(report)),
+        ("mirrors", _mirrors(report)),
+        *((f"  {mirror.channel}", _mirror(mirror)) for mirror in report.mirrors),
+        ("  the server", _told_difference(report.proof.server_difference)),
+        ("relay", _relay(report)),
+        ("webhooks", _webhooks(report)),
         ("again", Text(report.command, "bold cyan")),
     ]
 
@@ -104,6 +109,44 @@ def _read_back(report: DemoReport) -> Text:
 def _pace(report: DemoReport) -> Text:
     rates = f"{report.bookings_per_second:,.0f} bookings/s, {report.requests_per_second:,.0f} requests/s"
     return Text(rates).append(", all on this machine", "dim")
+
+
+def _mirrors(report: DemoReport) -> Text:
+    proof = report.proof
+    equal = _good_if(proof.equal == proof.mirrors, f"{proof.equal} of {proof.mirrors}")
+    return Text("equal to the ledger: ").append_text(equal).append(f" ({proof.cells:,} cells each)", "dim")
+
+
+def _mirror(mirror: MirrorReport) -> Text:
+    text = _told_difference(mirror.difference)
+    text.append(f", {mirror.events:,} events, lag p50 {mirror.lag_p50_ms:.1f} ms, p99 {mirror.lag_p99_ms:.1f} ms")
+    if mirror.away is not None:
+        text.append(f"\naway for {mirror.away.seconds:.1f} s, ")
+        restored = mirror.away.restored_ms
+        text.append("not right again" if restored is None else f"right {restored:,.0f} ms after its return")
+        text.append(f"; {mirror.older:,} late webhooks were no news")
+    return text
+
+
+def _told_difference(difference: str | None) -> Text:
+    return _good_if(difference is None, "equal" if difference is None else f"differs: {difference}")
+
+
+def _relay(report: DemoReport) -> Text:
+    proof = report.proof
+    if not proof.relay_killed:
+        return Text("left alone")
+    if proof.relay_recovered_seconds is None:
+        return Text("killed with -9, and the mirrors did not recover", "bold red")
+    return Text(f"killed with -9; every mirror had what was missing {proof.relay_recovered_seconds:.1f} s later")
+
+
+def _webhooks(report: DemoReport) -> Text:
+    sent = report.proof.webhooks
+    lost = sent.dead + sent.pending
+    text = Text(f"{sent.delivered:,} delivered, {sent.retried:,} of them retried, ")
+    text.append_text(_good_if(lost == 0, f"{sent.dead:,} dead, {sent.pending:,} waiting"))
+    return text.append_text(_good_if(not report.proof.forged, f", {report.proof.forged:,} with a wrong signature"))
 
 
 def _good_if(good: bool, text: str) -> Text:
