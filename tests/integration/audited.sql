@@ -120,3 +120,51 @@ INSERT INTO log (txn, time, type, subject, venues, data) VALUES
      '{"definitions":[{"id":1,"resource":"alfama/double","kind":"room","name":"Double","unit":"night","cell_minutes":0,"capacity":4,"overbooking":1,"buffer_before":0,"buffer_after":0,"hours":null,"min_stay":null,"max_stay":30}],"resources":[{"resource":"alfama/double","version":11,"cells":[],"available":[]}]}'),
     (123, '2026-11-01T10:04:00Z', 'booking.held', 'bookings/00000000-0000-7000-8000-000000000007', '{alfama}',
      '{"booking":"00000000-0000-7000-8000-000000000007","status":"held","channel":"app","revision":1,"placed_at":"2026-11-01T10:04:00Z","items":[{"resource":"alfama/double","from":"2026-12-10","to":"2026-12-11","quantity":1,"version":12,"cells":[20797,20798]}],"resources":[{"resource":"alfama/double","version":12,"cells":["2026-12-10"],"available":[2]}],"expires_at":"2100-01-01T00:00:00Z"}');
+
+-- Three partners. The first wants everything, the second what its channel may see of alfama, the third was changed: it wanted
+-- alfama before, and opera since 120. The sender has written down what is owed up to 123.
+INSERT INTO consumer (name, horizon) VALUES ('webhooks', 123);
+
+INSERT INTO webhook_endpoint (id, url, venues, types, channel, secret, revision, filled_revision, since_txn, first_txn) VALUES
+    ('00000000-0000-7000-8000-0000000000e1', 'https://one.example/', '{*}', '{*}', NULL, 'whsec_AAAA', 1, 1, 106, 106),
+    ('00000000-0000-7000-8000-0000000000e2', 'https://two.example/', '{alfama}',
+     '{onebook.availability.changed.v1,onebook.booking.held.v1}', 'web', 'whsec_AAAA', 1, 1, 110, 110),
+    ('00000000-0000-7000-8000-0000000000e3', 'https://three.example/', '{opera}', '{*}', NULL, 'whsec_AAAA', 2, 2, 120, 110);
+
+INSERT INTO webhook_delivery (endpoint_id, position, txn, type, status, attempts, created_at, queued_at, finished_at)
+SELECT '00000000-0000-7000-8000-0000000000e1', position, txn, 'onebook.' || type || '.v1', 'delivered', 1, time, time,
+       time + interval '1 second'
+FROM log WHERE txn BETWEEN 106 AND 121;
+
+INSERT INTO webhook_delivery (endpoint_id, position, txn, type, status, attempts, created_at, queued_at, finished_at) VALUES
+    ('00000000-0000-7000-8000-0000000000e2', 13, 113, 'onebook.availability.changed.v1', 'delivered', 1,
+     '2026-11-01T10:00:13Z', '2026-11-01T10:00:13Z', '2026-11-01T10:00:13.5Z'),
+    ('00000000-0000-7000-8000-0000000000e2', 14, 114, 'onebook.availability.changed.v1', 'delivered', 1,
+     '2026-11-01T10:00:14Z', '2026-11-01T10:00:14Z', '2026-11-01T10:00:14.5Z'),
+    ('00000000-0000-7000-8000-0000000000e2', 15, 115, 'onebook.availability.changed.v1', 'delivered', 1,
+     '2026-11-01T10:00:15Z', '2026-11-01T10:00:15Z', '2026-11-01T10:00:15.5Z'),
+    ('00000000-0000-7000-8000-0000000000e2', 16, 116, 'onebook.booking.held.v1', 'delivered', 3,
+     '2026-11-01T10:00:16Z', '2026-11-01T10:00:16Z', '2026-11-01T10:00:40Z'),
+    ('00000000-0000-7000-8000-0000000000e2', 18, 118, 'onebook.booking.held.v1', 'delivered', 1,
+     '2026-11-01T10:00:18Z', '2026-11-01T10:00:18Z', '2026-11-01T10:00:18.5Z'),
+    ('00000000-0000-7000-8000-0000000000e3', 12, 112, 'onebook.inventory.changed.v1', 'delivered', 1,
+     '2026-11-01T10:00:12Z', '2026-11-01T10:00:12Z', '2026-11-01T10:00:12.5Z'),
+    ('00000000-0000-7000-8000-0000000000e3', 20, 120, 'onebook.booking.confirmed.v1', 'delivered', 1,
+     '2026-11-01T10:02:00Z', '2026-11-01T10:02:00Z', '2026-11-01T10:02:01Z'),
+    ('00000000-0000-7000-8000-0000000000e3', 21, 121, 'onebook.booking.cancelled.v1', 'delivered', 1,
+     '2026-11-01T10:02:01Z', '2026-11-01T10:02:01Z', '2026-11-01T10:02:02Z');
+
+-- The first has not got its latest yet, was sent a test, had 106 replayed later, and 117 given up.
+INSERT INTO webhook_delivery (endpoint_id, position, txn, type, is_test) VALUES
+    ('00000000-0000-7000-8000-0000000000e1', 22, 122, 'onebook.resource.defined.v1', false),
+    ('00000000-0000-7000-8000-0000000000e1', 900, 123, 'onebook.webhook.test.v1', true);
+
+UPDATE webhook_delivery SET queued_at = '2026-11-01T11:00:00Z', finished_at = '2026-11-01T11:00:01Z'
+WHERE endpoint_id = '00000000-0000-7000-8000-0000000000e1' AND txn = 106;
+
+UPDATE webhook_delivery SET status = 'dead'
+WHERE endpoint_id = '00000000-0000-7000-8000-0000000000e1' AND txn = 117;
+
+INSERT INTO dead_letter (consumer, txn, position, type, subject, reason) VALUES
+    ('webhook/00000000-0000-7000-8000-0000000000e1', 117, 17, 'onebook.booking.extended.v1',
+     'bookings/00000000-0000-7000-8000-000000000004', 'answered 500');

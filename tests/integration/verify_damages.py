@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 BOOKING = "bookings/00000000-0000-7000-8000-00000000000"
 BLOCK = "blocks/00000000-0000-7000-8000-00000000000"
+ENDPOINT = "00000000-0000-7000-8000-0000000000e"
 OPEN_LOG = "ALTER TABLE log DISABLE TRIGGER log_is_append_only;"
 CLOSE_LOG = "ALTER TABLE log ENABLE TRIGGER log_is_append_only;"
 
@@ -16,6 +17,19 @@ def in_log(statement: str) -> str:
 def rewritten(txn: int, old: str, new: str) -> str:
     """An entry of the log with other words."""
     return in_log(f"UPDATE log SET data = replace(data::text, '{old}', '{new}')::json WHERE txn = {txn}")
+
+
+def of_delivery(endpoint: int, txn: int, change: str) -> str:
+    """A change of one delivery."""
+    return f"UPDATE webhook_delivery SET {change} WHERE endpoint_id = '{ENDPOINT}{endpoint}' AND txn = {txn}"
+
+
+def delivered(endpoint: int, txn: int, position: int, kind: str) -> str:
+    """One more delivery."""
+    return (
+        "INSERT INTO webhook_delivery (endpoint_id, position, txn, type, status, finished_at)"
+        f" VALUES ('{ENDPOINT}{endpoint}', {position}, {txn}, '{kind}', 'delivered', now())"
+    )
 
 
 @dataclass(frozen=True)
@@ -328,5 +342,61 @@ DAMAGES = [
         "request without a hash",
         "UPDATE booking SET request_hash = '' WHERE idempotency_key = 'k3'",
         "keys", f"{BOOKING}3", "no hash of the request",
+    ),
+    # 9: every webhook at least once, in order per resource
+    Damage(
+        "delivery missing",
+        f"DELETE FROM webhook_delivery WHERE endpoint_id = '{ENDPOINT}1' AND txn = 109",
+        "deliveries", f"webhooks/{ENDPOINT}1 log 109/9", "an event that was wanted has no delivery",
+    ),
+    Damage(
+        "delivery missing of what anybody may know",
+        f"DELETE FROM webhook_delivery WHERE endpoint_id = '{ENDPOINT}2' AND txn = 114",
+        "deliveries", f"webhooks/{ENDPOINT}2 log 114/14", "an event that was wanted has no delivery",
+    ),
+    Damage(
+        "delivery missing since a change",
+        f"DELETE FROM webhook_delivery WHERE endpoint_id = '{ENDPOINT}3' AND txn = 121",
+        "deliveries", f"webhooks/{ENDPOINT}3 log 121/21", "an event that was wanted has no delivery",
+    ),
+    Damage(
+        "delivery of another venue's event",
+        delivered(2, 120, 20, "onebook.booking.confirmed.v1"),
+        "deliveries", f"webhooks/{ENDPOINT}2 log 120/20", "a delivery of an event that was not wanted",
+    ),
+    Damage(
+        "delivery from before there was the endpoint",
+        delivered(1, 105, 5, "onebook.resource.defined.v1"),
+        "deliveries", f"webhooks/{ENDPOINT}1 log 105/5", "a delivery of an event that was not wanted",
+    ),
+    Damage(
+        "delivery of nothing",
+        delivered(1, 999, 999, "onebook.booking.held.v1"),
+        "deliveries", f"webhooks/{ENDPOINT}1 log 999/999", "a delivery of no event",
+    ),
+    Damage(
+        "another channel's booking told in full",
+        of_delivery(2, 113, "type = 'onebook.block.placed.v1'"),
+        "deliveries", f"webhooks/{ENDPOINT}2 log 113/13", "told in another form than this endpoint may see",
+    ),
+    Damage(
+        "delivered before its predecessor",
+        of_delivery(1, 111, "finished_at = '2026-11-01T10:00:09.5Z'"),
+        "order", f"webhooks/{ENDPOINT}1 log 111/11 alfama/double", "ended before an earlier one of its resource",
+    ),
+    Damage(
+        "overtaken while pending",
+        of_delivery(1, 109, "status = 'pending', finished_at = NULL"),
+        "order", f"webhooks/{ENDPOINT}1 log 120/20 opera/A-42", "ended before an earlier one of its resource",
+    ),
+    Damage(
+        "letter of what was delivered",
+        of_delivery(1, 117, "status = 'delivered'"),
+        "letters", f"webhooks/{ENDPOINT}1 log 117/17", "a letter of a delivery that is not dead",
+    ),
+    Damage(
+        "delivery constraint dropped",
+        "ALTER TABLE webhook_delivery DROP CONSTRAINT webhook_delivery_is_one_per_event",
+        "guards", "webhook_delivery", "webhook_delivery_is_one_per_event does not stand",
     ),
 ]  # fmt: skip

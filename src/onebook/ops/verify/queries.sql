@@ -8,10 +8,12 @@ SELECT now();
 -- name: sizes
 -- How much there is to examine.
 SELECT (SELECT count(*) FROM cell) AS cells, (SELECT count(*) FROM booking) AS bookings,
-       (SELECT count(*) FROM block) AS blocks,
+       (SELECT count(*) FROM block) AS blocks, (SELECT count(*) FROM webhook_delivery) AS deliveries,
+       (SELECT count(*) FROM dead_letter) AS letters,
        (SELECT count(*) FROM pg_constraint
         WHERE contype IN ('c', 'p', 'u')
-          AND conrelid IN ('cell'::regclass, 'head'::regclass, 'booking'::regclass, 'log'::regclass)) AS guards;
+          AND conrelid IN ('cell'::regclass, 'head'::regclass, 'booking'::regclass, 'log'::regclass,
+                           'webhook_delivery'::regclass, 'dead_letter'::regclass)) AS guards;
 
 -- name: guards
 -- The constraints and the trigger stand, are enforced for every row, and say what they said when they were made.
@@ -30,7 +32,13 @@ WITH promised (relation, name, definition) AS (VALUES
     ('log', 'log_pkey', 'PRIMARY KEY (txn, "position")'),
     ('log', 'log_is_append_only',
      'CREATE TRIGGER log_is_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON log FOR EACH STATEMENT '
-     'EXECUTE FUNCTION log_is_append_only()')
+     'EXECUTE FUNCTION log_is_append_only()'),
+    ('webhook_delivery', 'webhook_delivery_is_one_per_event', 'PRIMARY KEY (endpoint_id, "position")'),
+    ('webhook_delivery', 'webhook_delivery_status_is_known',
+     'CHECK ((status = ANY (ARRAY[''pending''::text, ''delivered''::text, ''dead''::text])))'),
+    ('webhook_delivery', 'webhook_delivery_ends_once',
+     'CHECK (((status = ''pending''::text) = (finished_at IS NULL)))'),
+    ('dead_letter', 'dead_letter_is_kept_once', 'UNIQUE (consumer, "position")')
 ), standing AS (
     -- A constraint that is not valid or not enforced says so at the end of its definition.
     SELECT conrelid AS relation, conname AS name, pg_get_constraintdef(oid) AS definition FROM pg_constraint
@@ -255,6 +263,124 @@ WITH findings AS (
 )
 SELECT *, count(*) OVER () AS total FROM findings ORDER BY "where" LIMIT $1;
 
+-- name: deliveries
+-- Every endpoint has one delivery of each event that it wants, from its latest change up to where the consumer has written
+-- down what is owed; and none of anything else. Excused is what may have been purged ($2 is how long deliveries are kept), what
+-- is parked, and whoever's latest change has not been looked through. Of an endpoint that was changed nobody knows what it
+-- wanted before, nor when the sender heard of the change: of such a one only what is missing is told. Of bookings of another
+-- channel, and of blocks, an endpoint with a channel is told as availability.
+WITH told AS NOT MATERIALIZED (
+    SELECT txn, position, 'onebook.' || type || '.v1' AS type, venues, is_private,
+           CASE WHEN is_private THEN data ->> 'channel' END AS channel,
+           txn < (SELECT horizon FROM consumer WHERE name = 'webhooks')
+               -- A minute more: it may have been purged between now() and the snapshot.
+               AND time >= now() - $2::interval + interval '1 minute'
+               AND NOT EXISTS (SELECT FROM dead_letter AS letter
+                               WHERE letter.consumer = 'webhooks' AND letter.position = log.position) AS is_due
+    FROM log
+    CROSS JOIN LATERAL (SELECT type LIKE 'booking.%' OR type LIKE 'block.%' AS is_private) AS secrecy
+), wished AS (
+    SELECT endpoint.*, wish.venue FROM webhook_endpoint AS endpoint CROSS JOIN unnest(endpoint.venues) AS wish (venue)
+), placed AS (
+    SELECT told.*, place.venue FROM told CROSS JOIN unnest(told.venues || '*'::text) AS place (venue)
+    WHERE txn >= (SELECT min(since_txn) FROM webhook_endpoint)
+), owed AS (
+    -- Joined by venue, since that is a join by equality; an event of two venues comes twice.
+    SELECT DISTINCT wished.id AS endpoint_id, placed.position, placed.txn, form.type,
+           placed.is_due AND wished.status = 'active' AND wished.filled_revision = wished.revision AS is_due
+    FROM wished
+    JOIN placed USING (venue)
+    CROSS JOIN LATERAL (SELECT CASE WHEN wished.channel IS NULL OR NOT is_private OR placed.channel = wished.channel
+                                    THEN placed.type ELSE 'onebook.availability.changed.v1' END AS type) AS form
+    WHERE placed.txn >= wished.since_txn AND wished.types && ARRAY['*', form.type]
+), findings AS (
+    SELECT owed.endpoint_id, owed.txn, owed.position, 'an event that was wanted has no delivery' AS what,
+           owed.type AS expected, 'none' AS found
+    FROM owed
+    WHERE is_due AND NOT EXISTS (SELECT FROM webhook_delivery AS delivery
+                                 WHERE delivery.endpoint_id = owed.endpoint_id AND delivery.position = owed.position)
+    UNION ALL
+    SELECT delivery.endpoint_id, delivery.txn, delivery.position, wrong.what, wrong.expected, wrong.found
+    FROM webhook_delivery AS delivery
+    JOIN webhook_endpoint AS endpoint ON endpoint.id = delivery.endpoint_id
+    LEFT JOIN told ON told.txn = delivery.txn AND told.position = delivery.position
+    LEFT JOIN owed ON owed.endpoint_id = delivery.endpoint_id AND owed.position = delivery.position
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN delivery.is_test THEN 'onebook.webhook.test.v1'
+                    WHEN endpoint.channel IS NULL OR NOT is_private OR told.channel = endpoint.channel THEN told.type
+                    ELSE 'onebook.availability.changed.v1' END AS type
+    ) AS form
+    CROSS JOIN LATERAL (VALUES
+        (NOT delivery.is_test AND told.txn IS NULL, 'a delivery of no event', 'an entry of the log', 'none'),
+        (delivery.type <> form.type, 'told in another form than this endpoint may see', form.type, delivery.type),
+        (NOT delivery.is_test AND told.txn IS NOT NULL AND owed.txn IS NULL AND endpoint.revision = 1,
+         'a delivery of an event that was not wanted', 'none', delivery.type)
+    ) AS wrong (is_so, what, expected, found)
+    WHERE wrong.is_so
+)
+SELECT format('webhooks/%s log %s/%s', endpoint_id, txn, position) AS "where", what, expected, found,
+       count(*) OVER () AS total
+FROM findings ORDER BY 1, 2 LIMIT $1;
+
+-- name: order
+-- Of an endpoint's deliveries that touch the same resource each came to its end no later than the next one. Excused is one
+-- that was queued after the next one, because it was replayed, or found in the log afterwards.
+WITH sent AS (
+    SELECT delivery.endpoint_id, touched.resource, delivery.txn, delivery.position, queued_at, finished_at
+    FROM webhook_delivery AS delivery
+    JOIN webhook_endpoint AS endpoint ON endpoint.id = delivery.endpoint_id
+    JOIN log ON log.txn = delivery.txn AND log.position = delivery.position
+    CROSS JOIN LATERAL json_to_recordset(log.data -> 'resources') AS touched (resource text)
+), judged AS (
+    SELECT sent.*, lag(position) OVER line AS position_before, lag(queued_at) OVER line AS queued_before,
+           lag(coalesce(finished_at, 'infinity')) OVER line AS finished_before
+    FROM sent WINDOW line AS (PARTITION BY endpoint_id, resource ORDER BY txn, position)
+)
+SELECT format('webhooks/%s log %s/%s %s', endpoint_id, txn, position, resource) AS "where",
+       'ended before an earlier one of its resource' AS what, 'after position ' || position_before AS expected,
+       format('%s, that one at %s', finished_at, finished_before) AS found, count(*) OVER () AS total
+FROM judged
+WHERE finished_at < finished_before AND queued_before <= queued_at
+ORDER BY 1
+LIMIT $1;
+
+-- name: letters
+-- A letter of a delivery says that it is dead; whatever revives the delivery takes the letter away.
+SELECT format('webhooks/%s log %s/%s', endpoint_id, delivery.txn, delivery.position) AS "where",
+       'a letter of a delivery that is not dead' AS what, 'dead' AS expected, delivery.status AS found,
+       count(*) OVER () AS total
+FROM dead_letter
+JOIN webhook_delivery AS delivery
+  ON dead_letter.consumer = 'webhook/' || delivery.endpoint_id AND dead_letter.position = delivery.position
+JOIN webhook_endpoint AS endpoint ON endpoint.id = delivery.endpoint_id
+WHERE delivery.status <> 'dead'
+ORDER BY 1
+LIMIT $1;
+
+-- name: undelivered
+-- What somebody should look at, though it may be as it should: deliveries still pending after the time ($2) for which they are
+-- tried, dead ones without a letter (it was purged), parked events, and changes of endpoints not looked through yet.
+WITH findings AS (
+    SELECT format('webhooks/%s log %s/%s', endpoint_id, txn, position) AS "where", wrong.what, wrong.expected, wrong.found
+    FROM webhook_delivery AS delivery
+    JOIN webhook_endpoint AS endpoint ON endpoint.id = delivery.endpoint_id
+    CROSS JOIN LATERAL (VALUES
+        (delivery.status = 'pending' AND endpoint.status = 'active' AND queued_at < now() - $2::interval,
+         'pending for longer than it is tried', 'an end by ' || queued_at + $2::interval, attempts || ' attempts'),
+        (delivery.status = 'dead' AND NOT EXISTS (
+             SELECT FROM dead_letter WHERE consumer = 'webhook/' || endpoint_id AND position = delivery.position),
+         'dead, and its letter is gone', 'a letter', 'none')
+    ) AS wrong (is_so, what, expected, found)
+    WHERE delivery.status <> 'delivered' AND wrong.is_so
+    UNION ALL
+    SELECT format('log %s/%s', txn, position), 'parked: nobody is told of it', 'deliveries', reason
+    FROM dead_letter WHERE consumer = 'webhooks'
+    UNION ALL
+    SELECT 'webhooks/' || id, 'a change not looked through yet', 'revision ' || revision, 'revision ' || filled_revision
+    FROM webhook_endpoint WHERE filled_revision < revision
+)
+SELECT *, count(*) OVER () AS total FROM findings ORDER BY "where", what LIMIT $1;
+
 -- name: amended
 -- The bookings whose items the replay must remember.
 SELECT DISTINCT subject FROM log WHERE type = 'booking.amended';
@@ -285,3 +411,27 @@ LEFT JOIN head ON head.resource_id = resource.id;
 SELECT resource_id, number, held, booked, blocked, capacity, overbooking, min_stay, max_stay, own_capacity,
        own_overbooking, closed, closed_to_arrival, closed_to_departure
 FROM cell;
+
+-- name: grids
+-- Every resource with its grid, and the cells stored of it.
+SELECT resource.id, venue.code || '/' || resource.code AS resource, venue.code AS venue, unit, cell_minutes,
+       (SELECT min(number) FROM cell WHERE resource_id = resource.id) AS first,
+       (SELECT max(number) + 1 FROM cell WHERE resource_id = resource.id) AS "end"
+FROM resource JOIN venue ON venue.id = resource.venue_id
+ORDER BY resource.id;
+
+-- name: on_sale
+-- Resources with their versions, and what is on sale in those of the cells that are stored: one statement, one snapshot.
+SELECT resource.id, venue.code || '/' || resource.code AS resource, kind, resource.name, unit, cell_minutes, capacity,
+       overbooking, buffer_before, buffer_after, min_stay, max_stay, hours, timezone, head.version, stored.numbers,
+       stored.available
+FROM resource
+JOIN venue ON venue.id = resource.venue_id
+JOIN head ON head.resource_id = resource.id
+CROSS JOIN LATERAL (
+    SELECT array_agg(number ORDER BY number) AS numbers,
+           array_agg(CASE WHEN closed THEN 0 ELSE cell.capacity + cell.overbooking - held - booked - blocked END
+                     ORDER BY number) AS available
+    FROM cell WHERE resource_id = resource.id AND number = ANY ($2::integer[])
+) AS stored
+WHERE resource.id = ANY ($1::integer[]);

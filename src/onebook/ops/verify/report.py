@@ -23,7 +23,8 @@ class Finding(msgspec.Struct, frozen=True):
 class Check(msgspec.Struct, frozen=True):
     """One promise, examined. `findings` are the first few of `total`.
 
-    `invariants` are numbered as in ARCHITECTURE.md. An advisory check notes what may be harmless, and is `ok`.
+    `invariants` are numbered as in ARCHITECTURE.md. An advisory check notes what may be harmless, and is `ok`. One that was
+    not `checked` is `ok` as well: nothing is wrong that anybody knows of, and `remark` says why nobody looked.
     """
 
     name: str
@@ -34,6 +35,8 @@ class Check(msgspec.Struct, frozen=True):
     examined: int
     total: int
     findings: tuple[Finding, ...]
+    checked: bool = True
+    remark: str = ""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -55,7 +58,13 @@ class Tally:
         self._advisory = advisory
         self._total = 0
         self._findings: list[Finding] = []
+        self._checked = True
         self.examined = 0
+        self.remark = ""
+
+    def leave_out(self, reason: str) -> None:
+        """It could not be checked."""
+        self._checked, self.remark = False, reason
 
     def add(self, where: str, what: str, expected: object, found: object) -> None:
         """Note one finding."""
@@ -79,6 +88,8 @@ class Tally:
             examined=self.examined,
             total=self._total,
             findings=tuple(self._findings),
+            checked=self._checked,
+            remark=self.remark,
         )
 
 
@@ -92,11 +103,19 @@ def render(report: Report, console: Console) -> None:
     console.print(_table_of_checks(report))
     if any(check.findings for check in report.checks):
         console.print(_table_of_findings(report))
-    wrong = sum(check.total for check in report.checks if not check.ok)
     console.print(
-        Text("every invariant holds", "bold green") if report.ok else Text(f"{wrong:,} wrong", "bold red"),
+        _conclusion(report),
         f"in the snapshot of {report.at.isoformat(timespec='seconds')}, audited in {report.seconds:.1f} s",
     )
+
+
+def _conclusion(report: Report) -> Text:
+    if not report.ok:
+        return Text(f"{sum(check.total for check in report.checks if not check.ok):,} wrong", "bold red")
+    left_out = ", ".join(check.name for check in report.checks if not check.checked)
+    if left_out:
+        return Text(f"every invariant that was checked holds; not checked: {left_out};", "bold green")
+    return Text("every invariant holds", "bold green")
 
 
 def _table_of_checks(report: Report) -> Table:
@@ -110,11 +129,14 @@ def _table_of_checks(report: Report) -> Table:
 
 
 def _verdict(check: Check) -> Text:
+    remark = Text(f" ({check.remark})" if check.remark else "", "dim")
+    if not check.checked:
+        return Text("not checked", "yellow") + remark
     if check.total == 0:
-        return Text("ok", "green")
+        return Text("ok", "green") + remark
     if check.ok:
-        return Text(f"{check.total:,} noted", "yellow")
-    return Text(f"{check.total:,} wrong", "bold red")
+        return Text(f"{check.total:,} noted", "yellow") + remark
+    return Text(f"{check.total:,} wrong", "bold red") + remark
 
 
 def _table_of_findings(report: Report) -> Table:
