@@ -2,8 +2,9 @@
 
 Who calls me: `onebook up`, and the commands that need a server of their own. What I own: the data folder's claim, the
 embedded PostgreSQL and NATS, and the processes; I answer no requests. What survives a crash: the processes end when I am
-gone (their life-line), database and broker are found and ended by the next start. What bounds me: `MAX_RESTARTS` restarts in
-`RESTART_WINDOW_SECONDS`; more often than that is not a crash but a fault, and I stop with an error.
+gone (their life-line), database and broker are found and ended by the next start. What bounds me: `MAX_RESTARTS` restarts of
+database and workers in `RESTART_WINDOW_SECONDS`; more often than that is not a crash but a fault, and I stop with an error.
+Relay, sender and broker are started again for ever: bookings go on without them, and readiness tells.
 """
 
 import asyncio
@@ -12,9 +13,9 @@ import shutil
 import socket
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -32,6 +33,9 @@ from onebook.worker import listening_socket
 
 MAX_RESTARTS = 20
 RESTART_WINDOW_SECONDS = 60.0
+YOUNG_SECONDS = 5.0
+"""Who dies sooner than this, or did not start, is given PAUSE_SECONDS: what it needs may be on its way back."""
+PAUSE_SECONDS = 1.0
 
 log = structlog.get_logger()
 
@@ -180,58 +184,49 @@ class Supervisor:
         )
 
     def _watch(self) -> None:
-        keepers = [self._keep_child(child) for child in (*self._background, *self._workers)]
+        parts = [_Part(child.name, child.wait, child.start, is_vital=False) for child in self._background]
+        parts += [_Part(worker.name, worker.wait, worker.start) for worker in self._workers]
         if self._postgres is not None:
-            keepers.append(self._keep_postgres(self._postgres))
+            parts.append(_Part("the database", self._postgres.wait, self._postgres.start))
         if self._nats is not None:
-            keepers.append(self._keep_nats(self._nats))
-        self._watchers = [asyncio.create_task(keeper) for keeper in keepers]
+            parts.append(_Part("the broker", self._nats.wait, self._nats.start, is_vital=False))
+        self._watchers = [asyncio.create_task(self._keep(part)) for part in parts]
+        for watcher in self._watchers:
+            watcher.add_done_callback(self._look_why)
 
-    async def _keep_child(self, child: Child) -> None:
+    async def _keep(self, part: "_Part") -> None:
+        """Start it again whenever it ends."""
         while True:
-            pid = child.pid
-            code = await child.wait()
-            log.error("process_died", process=child.name, pid=pid, code=code)
-            if not await self._may_restart("processes keep dying"):
+            watched_since = time.monotonic()
+            code = await part.wait()
+            log.error("process_died", process=part.name, code=code)
+            if part.is_vital and not self._may_restart(part):
                 return
+            if time.monotonic() - watched_since < YOUNG_SECONDS:
+                await asyncio.sleep(PAUSE_SECONDS)
             try:
-                await child.start()
-            except DidNotStart as error:
-                log.error("process_did_not_start", reason=str(error))
-            else:
+                await part.start()
                 self._write_status()
+            except (DidNotStart, EmbeddedError, OSError) as error:
+                log.error("process_did_not_start", process=part.name, reason=str(error))
+                if part.is_vital and isinstance(error, EmbeddedError):
+                    self._fail(CannotServe(str(error)))
+                    return
 
-    async def _keep_nats(self, nats: EmbeddedNats) -> None:
-        while True:
-            code = await nats.wait()
-            log.error("broker_died", code=code)
-            if not await self._may_restart("the broker keeps dying; see nats.log in the data folder"):
-                return
-            try:
-                await nats.start()
-            except EmbeddedError as error:
-                self._fail(CannotServe(str(error)))
-                return
-
-    async def _keep_postgres(self, postgres: EmbeddedPostgres) -> None:
-        while True:
-            code = await postgres.wait()
-            log.error("database_died", code=code)
-            if not await self._may_restart("the database keeps dying; see postgres.log in the data folder"):
-                return
-            try:
-                await postgres.start()
-            except EmbeddedError as error:
-                self._fail(CannotServe(str(error)))
-                return
-
-    async def _may_restart(self, otherwise: str) -> bool:
+    def _may_restart(self, part: "_Part") -> bool:
         now = time.monotonic()
         if len(self._restarts) == MAX_RESTARTS and now - self._restarts[0] < RESTART_WINDOW_SECONDS:
-            self._fail(CannotServe(f"{otherwise}: {MAX_RESTARTS} restarts within {RESTART_WINDOW_SECONDS:.0f} s"))
+            restarts = f"{MAX_RESTARTS} restarts within {RESTART_WINDOW_SECONDS:.0f} s"
+            self._fail(CannotServe(f"{part.name} keeps dying: {restarts}; see the logs in the data folder, or above"))
             return False
         self._restarts.append(now)
         return True
+
+    def _look_why(self, watcher: "asyncio.Task[None]") -> None:
+        """A watcher that has failed watches nothing any more, so that we cannot go on."""
+        if not watcher.cancelled() and (error := watcher.exception()) is not None:
+            log.error("watcher_failed", exc_info=error)
+            self._fail(CannotServe(f"the processes can no longer be watched: {error!r}"))
 
     def _fail(self, error: CannotServe) -> None:
         if not self.failed.done():
@@ -247,6 +242,16 @@ class Supervisor:
 
     def _timed(self, name: str) -> "_Timed":
         return _Timed(name, self._step)
+
+
+class _Part(NamedTuple):
+    """What is started again when it ends."""
+
+    name: str
+    wait: Callable[[], Awaitable[int]]
+    start: Callable[[], Awaitable[object]]
+    is_vital: bool = True
+    """Whether nothing can be booked without it."""
 
 
 class _Timed:
