@@ -69,19 +69,16 @@ def versions_wanted(query: AvailabilityQuery) -> dict[str, int]:
 
 
 class _Kept(NamedTuple):
-    """An answer, and what it was made from: it stands while nothing of that has moved."""
+    """An answer, and what of the stock it was made from: it stands while nothing of that has moved."""
 
     written: Written
     query: AvailabilityQuery
-    stock: Stock
     place: Place
     place_mark: int
     listings: Sequence[Listing]
     versions: Sequence[int]
 
-    def stands(self, stock: Stock) -> bool:
-        if self.stock is not stock:
-            return False
+    def stands(self) -> bool:
         if not self.listings:
             return self.place.changes == self.place_mark
         return self.place.shaped == self.place_mark and all(
@@ -95,6 +92,7 @@ class ReadyAnswers:
     def __init__(self, view: AvailabilityView, max_answers: int) -> None:
         self._view = view
         self._max_answers = max_answers
+        self._stock: Stock | None = None
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._kept_bytes = 0
 
@@ -105,7 +103,7 @@ class ReadyAnswers:
         """
         if (ready := self.kept(query_string)) is not None:
             return ready
-        stock = self._view.stock
+        stock = self._of_the_present()
         kept = self._kept.get(query_string)
         if len(query_string) > MAX_QUERY_BYTES:
             return None
@@ -123,13 +121,21 @@ class ReadyAnswers:
                 quantity=query.quantity,
             )
         )
-        self._keep(query_string, _kept(answered, stock, place, query))
+        self._keep(query_string, _kept(answered, place, query))
         return answered
 
     def kept(self, query_string: bytes) -> Written | None:
         """The answer to a query that has been answered before, while nothing of it has moved."""
         kept = self._kept.get(query_string)
-        return kept.written if kept is not None and kept.stands(self._view.stock) else None
+        return kept.written if kept is not None and self._stock is self._view.stock and kept.stands() else None
+
+    def _of_the_present(self) -> Stock:
+        """The stock; where it is a new one, nothing is left that would hold the one before in memory."""
+        stock = self._view.stock
+        if stock is not self._stock:
+            self._stock, self._kept_bytes = stock, 0
+            self._kept.clear()
+        return stock
 
     def _keep(self, query_string: bytes, kept: _Kept) -> None:
         size = len(kept.written.body) + len(query_string)
@@ -144,11 +150,11 @@ class ReadyAnswers:
         self._kept_bytes -= len(self._kept.pop(query_string).written.body) + len(query_string)
 
 
-def _kept(answered: Written, stock: Stock, place: Place, query: AvailabilityQuery) -> _Kept:
+def _kept(answered: Written, place: Place, query: AvailabilityQuery) -> _Kept:
     listings = listings_of(place, query.resource) if query.resource else []
     if not 0 < len(listings) <= MAX_WATCHED:
-        return _Kept(answered, query, stock, place, place.changes, (), ())
-    return _Kept(answered, query, stock, place, place.shaped, listings, [listing.version for listing in listings])
+        return _Kept(answered, query, place, place.changes, (), ())
+    return _Kept(answered, query, place, place.shaped, listings, [listing.version for listing in listings])
 
 
 def _parsed(query_string: bytes) -> AvailabilityQuery:
