@@ -23,7 +23,7 @@ def main() -> None:
     """Run the part that is named until SIGTERM, or until the supervisor is gone."""
     part = _part(sys.argv[1])
     job = read_job()
-    configure_logs(job.settings.log)
+    configure_logs(job.settings.log, sys.argv[1])
     uvloop.run(_run(part, job))
 
 

@@ -8,8 +8,8 @@ import structlog
 from onebook.config import Logging
 
 
-def configure_logs(settings: Logging) -> None:
-    """Set structlog up for this process."""
+def configure_logs(settings: Logging, process: str | None = None) -> None:
+    """Set structlog up for this process; its name goes with every line, since several write to one stderr."""
     as_text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
     renderer = structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer()
     structlog.configure(
@@ -21,7 +21,10 @@ def configure_logs(settings: Logging) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # A line in one write, also where stderr has no buffer: another process's line must not come in between.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(stream=sys.stderr, level=settings.level.upper(), format="%(levelname)s %(name)s %(message)s")
+    if process is not None:
+        structlog.contextvars.bind_contextvars(process=process)

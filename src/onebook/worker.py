@@ -21,7 +21,7 @@ from onebook.wiring.api import open_engine
 def main() -> None:
     """Serve until SIGTERM, or until the supervisor is gone."""
     job = read_job()
-    configure_logs(job.settings.log)
+    configure_logs(job.settings.log, "worker")
     # Requests leave few cycles behind: looking for them ten times less often saves a tenth of the processor time.
     gc.set_threshold(20_000, 20, 50)
     uvloop.run(_serve(job))
