@@ -7,11 +7,11 @@ where that brings the version after the one it knows; an older one is a repetiti
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import psutil
@@ -21,6 +21,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from tests.conftest import Server
 
 EPOCH = date(1970, 1, 1)
+ALL_MINUTES = 1440  # as far back as it goes; the venue is younger
 ANSWER_SECONDS = 10.0
 SILENCE_SECONDS = 6.0
 PAUSE_SECONDS = 0.1
@@ -61,7 +62,9 @@ def differences(mirror: Shelves, ledger: Shelves) -> list[str]:
     for key in mirror.keys() & ledger.keys():
         mine, true = mirror[key], ledger[key]
         if (mine.version, mine.otherwise, mine.nights()) != (true.version, true.otherwise, true.nights()):
-            wrong = {night: (mine.nights().get(night), true.nights().get(night)) for night in {*mine.cells, *true.cells}}
+            wrong = {
+                night: (mine.nights().get(night), true.nights().get(night)) for night in {*mine.cells, *true.cells}
+            }
             told = sorted((night, pair) for night, pair in wrong.items() if pair[0] != pair[1])[:3]
             found.append(f"{key}: version {mine.version}, should be {true.version}; (has, should have) {told}")
     return found
@@ -101,10 +104,14 @@ class Wire:
         self._length = next((int(line[15:]) for line in head if line.lower().startswith("content-length:")), 0)
         return int(head[0].split()[1])
 
+    async def text(self) -> str:
+        """The answer."""
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return (await self._reader.readexactly(self._length)).decode()
+
     async def body(self) -> Any:
         """The answer, decoded."""
-        async with asyncio.timeout(ANSWER_SECONDS):
-            return json.loads(await self._reader.readexactly(self._length))
+        return json.loads(await self.text())
 
     async def lines(self) -> AsyncIterator[str]:
         """The lines of a stream without an end. Raises TimeoutError when nothing comes, not even a sign of life."""
@@ -164,7 +171,6 @@ class Mirror:
         self.cursor: str | None = None
         self._server = server
         self._venue = venue
-        self._since = datetime.now(UTC).isoformat()
 
     def take(self, event: Any) -> bool:
         """Merge an event by version; False where the mirror has to read again."""
@@ -191,7 +197,7 @@ class Mirror:
 
     async def read_again(self) -> None:
         """Everything anew. Raises OSError and the like when nobody answers."""
-        path = f"/v1/bulk-delta?venue={self._venue}&since={quote(self._since)}"
+        path = f"/v1/bulk-delta?venue={self._venue}&minutes={ALL_MINUTES}"
         async with answered(self._server, path) as (wire, status):
             if status != 200:
                 raise ConnectionError(f"{path} answers {status}")
@@ -224,7 +230,10 @@ class StreamMirror(Mirror):
     async def _listen(self) -> None:
         if self.cursor is None:
             await self.read_again()
-        path, headers = f"/v1/stream?venue={self._venue}", {"last-event-id": str(self.cursor)}
+        await self._hear({"last-event-id": str(self.cursor)})
+
+    async def _hear(self, headers: dict[str, str]) -> None:
+        path = f"/v1/stream?venue={self._venue}"
         async with answered(self._server, path, self._server.status["workers"][self._index], headers) as (wire, status):
             if status != 200:
                 raise ConnectionError(f"{path} answers {status}")
@@ -256,35 +265,36 @@ class StreamMirror(Mirror):
 
 
 class CarelessMirror(StreamMirror):
-    """A control: believes whatever comes, whatever its version, and after an end goes on from now."""
+    """A control: it believes what comes whatever its version, and after an end it goes on from now."""
 
     def __init__(self, server: Server, venue: str) -> None:
         super().__init__(server, venue, 0)
-        self.may_connect = asyncio.Event()
-        self.has_connected = asyncio.Event()
+        self.may_return = asyncio.Event()
         self.is_away = asyncio.Event()
+        self.is_back = asyncio.Event()
 
     async def run(self) -> None:
-        """Listen once, and once more when `may_connect` is set."""
-        await self.read_again()
-        for _ in range(2):
-            await self.may_connect.wait()
-            self.may_connect.clear()
-            self.cursor = ""
-            try:
-                await self._listen()
-            except (*TROUBLE, LookupError):
-                self.has_connected.clear()
-                self.is_away.set()
+        """Listen until the first end, and again once it may."""
+        with suppress(*TROUBLE):
+            await self._listen()
+        self.is_away.set()
+        await self.may_return.wait()
+        while True:
+            with suppress(*TROUBLE, LookupError):
+                await self._hear({})
+
+    def take(self, event: Any) -> bool:
+        """Merge an event as if nothing could be missing before it."""
+        for touched in event["data"].get("resources", ()):
+            shelf = self.shelves.get(touched["resource"])
+            if shelf is not None:
+                shelf.version = touched["version"] - 1
+        return super().take(event)
 
     async def _dispatch(self, name: str, content: str, cursor: str) -> None:
-        if name == "ready":
-            self.has_connected.set()
-        if content and not name:
-            for touched in json.loads(content)["data"].get("resources", ()):
-                shelf = self.shelves.setdefault(touched["resource"], Shelf(0, 0))
-                shelf.version = touched["version"]
-                shelf.cells.update(zip(touched["cells"], touched["available"], strict=True))
+        if name == "ready" and self.is_away.is_set():
+            self.is_back.set()
+        await super()._dispatch(name, content, cursor)
 
 
 class WebhookMirror(Mirror):

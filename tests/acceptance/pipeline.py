@@ -9,17 +9,24 @@ import json
 import os
 import random
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, Self
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
+import nats
 import psutil
 
+from onebook.broker.nats import open_nats
+from onebook.broker.nats_stream import EXPECTED_SEQUENCE, ID, headers_of
 from onebook.embedded.folder import DataFolder
+from onebook.embedded.nats_settings import SUBJECT, passwords_in
 from onebook.embedded.processes import read_postmaster
 from onebook.ops.http_client import Answer, Client, ConnectionFailed
 from onebook.ops.verify.audit import verify
@@ -35,7 +42,7 @@ from tests.acceptance.mirror import (
     differences,
     ledger_of,
 )
-from tests.conftest import Server
+from tests.conftest import Server, onebook
 
 VENUE = "exchange"
 ROOMS = 8
@@ -206,6 +213,11 @@ class Pipeline:
         await self._stack.aclose()
 
     @property
+    def database_url(self) -> str:
+        """Where the database is, also while it is away."""
+        return str(self.server.status["database"])
+
+    @property
     def told(self) -> str:
         """What the mirrors have been through."""
         streams = [
@@ -244,7 +256,7 @@ class Pipeline:
         assert not self.webhooks.forged
         assert not self.market.strange
         assert [mirror.gaps for mirror in self.streams] == [0] * len(self.streams)
-        report = await verify(self.server.database_url, expect_sweeper=True)
+        report = await verify(self.database_url, expect_sweeper=True)
         assert report.ok, [check for check in report.checks if not check.ok]
 
     async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
@@ -258,6 +270,11 @@ class Pipeline:
         async with answered(self.server, "/readyz") as (wire, status):
             return status, str((await wire.body()).get("detail", ""))
 
+    async def has_dropped_one(self) -> bool:
+        """Whether a client of a stream was ended for reading too slowly."""
+        async with answered(self.server, "/metrics") as (wire, _):
+            return 'onebook_push_ended_total{reason="too-slow"}' in await wire.text()
+
     async def is_stuck(self) -> bool:
         """Whether /readyz says that the relay is not heard."""
         status, detail = await self.readiness()
@@ -266,13 +283,19 @@ class Pipeline:
     async def _is_ready(self) -> bool:
         return (await self.readiness())[0] == 200
 
+    async def wrong_in(self, mirror: Mirror) -> list[str]:
+        """Where one mirror differs from the ledger's tables."""
+        database = await asyncpg.connect(self.database_url, timeout=2, command_timeout=5)
+        try:
+            return differences(mirror.shelves, await ledger_of(database, VENUE))
+        finally:
+            await database.close()
+
     async def _wrong(self) -> list[str]:
-        database = await asyncpg.connect(self.server.database_url, timeout=2, command_timeout=5)
+        database = await asyncpg.connect(self.database_url, timeout=2, command_timeout=5)
         try:
             truth = await ledger_of(database, VENUE)
-            wrong = [
-                f"{mirror.name}: {each}" for mirror in self.mirrors for each in differences(mirror.shelves, truth)
-            ]
+            wrong = [f"{mirror.name}: {each}" for mirror in self.mirrors for each in differences(mirror.shelves, truth)]
             for worker in self.server.status["workers"]:
                 wrong += [
                     f"worker {worker}: {each}" for each in differences(await self._view(worker), _within_view(truth))
@@ -315,7 +338,10 @@ async def _ended(task: "asyncio.Task[None]") -> None:
 # Faults: each returns when it is over, and what follows is recovery.
 
 Fault = Callable[[Pipeline], Awaitable[None]]
-RELAY_KILLS = 4
+RELAY_KILLS = 3
+SMALL_BYTES = 4096
+BROAD_CHANGES = 50
+REPLAYED = 100
 WORDS_OF_POISON = json.dumps({"resources": "none of this can be read"})
 REPETITIONS = 10
 
@@ -356,8 +382,13 @@ async def sender_killed(pipeline: Pipeline) -> None:
 async def workers_killed(pipeline: Pipeline) -> None:
     """One after the other."""
     for worker in pipeline.server.status["workers"]:
-        os.kill(worker, signal.SIGKILL)
-        await _until(lambda worker=worker: worker not in pipeline.server.status["workers"])  # type: ignore[misc]
+        await worker_killed(pipeline, worker)
+
+
+async def worker_killed(pipeline: Pipeline, worker: int) -> None:
+    """With requests and streams on it."""
+    os.kill(worker, signal.SIGKILL)
+    await _until(lambda: worker not in pipeline.server.status["workers"])
 
 
 async def broker_killed(pipeline: Pipeline) -> None:
@@ -414,7 +445,7 @@ def broker_away(seconds: float) -> Fault:
 
 async def poison(pipeline: Pipeline) -> None:
     """An entry that nobody can read is forced into the log; it is parked by every consumer, and then taken out again."""
-    database = await asyncpg.connect(pipeline.server.database_url)
+    database = await asyncpg.connect(pipeline.database_url)
     try:
         row = await database.fetchrow(
             "INSERT INTO log (txn, time, type, subject, venues, data) VALUES (log_txn(), clock_timestamp(), 'booking.held',"
@@ -427,23 +458,94 @@ async def poison(pipeline: Pipeline) -> None:
 
         async def is_parked() -> bool:
             return {each["consumer"] for each in await database.fetch(parked, row["position"])} >= {
-                "availability",
+                "view",
                 "push",
                 "webhooks",
             }
 
         await pipeline.until(is_parked, PROMISED_SECONDS)
+        listed = await asyncio.to_thread(onebook, "dlq", "list", "--data", str(pipeline.server.data), "--json")
+        assert {each["consumer"] for each in json.loads(listed.stdout)} == {"view", "push", "webhooks"}
         await pipeline.market.after(50)
         async with database.transaction():
             await database.execute("SET LOCAL session_replication_role = replica")  # past the trigger that forbids it
             await database.execute("DELETE FROM log WHERE (txn, position) = ($1, $2)", row["txn"], row["position"])
+            await database.execute("DELETE FROM dead_letter WHERE position = $1", row["position"])
     finally:
         await database.close()
 
 
+async def slow_client(pipeline: Pipeline) -> None:
+    """One who listens and does not read is dropped, and holds up nobody."""
+    address = urlsplit(pipeline.server.url)
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BYTES)
+    listening.setblocking(False)
+    try:
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(listening, (address.hostname, address.port))
+        token = pipeline.server.token("admin")
+        question = f"GET /v1/stream?venue={VENUE} HTTP/1.1\r\nhost: slow\r\nauthorization: Bearer {token}\r\n\r\n"
+        await loop.sock_sendall(listening, question.encode())
+        for number in range(BROAD_CHANGES):
+            whole = {"from": str(OPENING), "to": str(OPENING + timedelta(days=NIGHTS)), "capacity": 50 + number % 2}
+            answers = await asyncio.gather(*(pipeline.market.change(room, whole) for room in range(ROOMS)))
+            assert {answer.status for answer in answers} == {200}
+        await pipeline.until(pipeline.has_dropped_one, PROMISED_SECONDS)
+    finally:
+        listening.close()
+
+
+async def everything_repeated(pipeline: Pipeline) -> None:
+    """The last minute comes again, ten times over: from the broker as from a relay gone mad, and as webhooks."""
+    await _republish(pipeline)
+    received = pipeline.webhooks.received
+    wanted = dict.fromkeys(list(received)[-REPLAYED:], 1)
+    async with pipeline.market.closed():
+        for _ in range(REPETITIONS):
+            await pipeline.until(partial(_have_settled, pipeline), PROMISED_SECONDS)
+            wanted = {identity: received[identity] + 1 for identity in wanted}
+            path = f"/v1/webhooks/{pipeline.endpoint}/replay"
+            answer = await pipeline.market.send("POST", path, {"deliveries": list(wanted)})
+            assert (answer.status, answer.json()["queued"]) == (202, len(wanted))
+            await pipeline.until(partial(_have_come, received, wanted), PROMISED_SECONDS)
+
+
+async def _have_come(received: dict[str, int], wanted: dict[str, int]) -> bool:
+    return all(received[identity] >= times for identity, times in wanted.items())
+
+
+async def _have_settled(pipeline: Pipeline) -> bool:
+    """Whether what has come is also written down as delivered: what is pending is not replayed."""
+    path = f"/v1/webhooks/{pipeline.endpoint}/deliveries?status=pending"
+    answer = await pipeline.market.send("GET", path)
+    return not answer.json()["deliveries"]
+
+
+async def _republish(pipeline: Pipeline) -> None:
+    """Say again what the stream has, with the relay's own credentials. JetStream compares ids as texts, we as numbers."""
+    passwords = passwords_in(pipeline.server.data / "keys" / "nats.json")
+    port = urlsplit(pipeline.server.status["broker"]).port
+    url = f"nats://relay:{passwords.relay}@127.0.0.1:{port}"
+    broker = await open_nats(url)
+    raw = await nats.connect(url)
+    try:
+        heard = await (await broker.subscribe(after=0)).fetch(ANSWER_SECONDS)
+        for number in range(1, REPETITIONS + 1):
+            for message in (delivery.message for delivery in heard[-REPLAYED:]):
+                headers = headers_of(message, 0, None)
+                del headers[EXPECTED_SEQUENCE]
+                headers[ID] = "0" * number + headers[ID]
+                await raw.publish(SUBJECT, message.body, headers=headers)
+        await raw.flush()
+    finally:
+        await raw.close()
+        await broker.close()
+
+
 async def slot_dropped(pipeline: Pipeline) -> None:
     """The WAL that was kept for the relay is gone; it says so, and makes another slot."""
-    database = await asyncpg.connect(pipeline.server.database_url)
+    database = await asyncpg.connect(pipeline.database_url)
     times_lost = "SELECT times_lost FROM relay_slot WHERE name = 'onebook'"
     try:
         before = await database.fetchval(times_lost)

@@ -1,13 +1,16 @@
 """The whole pipeline survives the loss of any part: bookings go on, and within 30 s every mirror equals the ledger again."""
 
+import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
 
 from tests.acceptance import pipeline as faults
-from tests.acceptance.pipeline import ENVIRONMENT, PROMISED_SECONDS, Fault, Pipeline
+from tests.acceptance.mirror import CarelessMirror
+from tests.acceptance.pipeline import ENVIRONMENT, PROMISED_SECONDS, VENUE, Fault, Pipeline
 from tests.conftest import Server, data_folder, start_server
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
@@ -26,6 +29,8 @@ FAULTS: dict[str, Fault] = {
     "sender killed": faults.sender_killed,
     "PostgreSQL killed": faults.database_killed,
     "poison": faults.poison,
+    "slow client": faults.slow_client,
+    "everything ten times": faults.everything_repeated,
 }
 
 
@@ -61,9 +66,38 @@ def table(pytestconfig: pytest.Config) -> Iterator[dict[str, float]]:
             reporter.write_line(f"{name:<24}{took:6.2f} s until every mirror equalled the ledger")
 
 
-@pytest.mark.parametrize("name", FAULTS)
+LONG_ABSENCE = pytest.param("broker away for 60 s", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [*FAULTS, LONG_ABSENCE])
 async def test_recovers(pipeline: Pipeline, name: str, table: dict[str, float]) -> None:
     """After the fault all mirrors and views equal the ledger, webhooks are complete and in order, and the audit is clean."""
-    table[name] = await pipeline.recovers_from(FAULTS[name])
+    fault = FAULTS[name] if name in FAULTS else faults.broker_away(60)
+    table[name] = await pipeline.recovers_from(fault)
     print(pipeline.told)
     assert table[name] <= PROMISED_SECONDS
+
+
+async def test_a_careless_mirror_goes_wrong(pipeline: Pipeline) -> None:
+    """The control: without cursor and versions, a mirror that was right is wrong after what the others recover from."""
+    careless = CarelessMirror(pipeline.server, VENUE)
+    running = asyncio.create_task(careless.run())
+    try:
+
+        async def is_right() -> bool:
+            return not await pipeline.wrong_in(careless)
+
+        async with pipeline.market.closed():
+            await pipeline.until(is_right, PROMISED_SECONDS)
+        await faults.worker_killed(pipeline, pipeline.server.status["workers"][0])
+        async with asyncio.timeout(PROMISED_SECONDS):
+            await careless.is_away.wait()
+            await pipeline.market.after(50)
+            careless.may_return.set()
+            await careless.is_back.wait()
+        async with pipeline.market.closed():
+            await pipeline.until_right(time.monotonic() + PROMISED_SECONDS)
+            assert await pipeline.wrong_in(careless)
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
