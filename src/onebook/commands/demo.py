@@ -83,9 +83,8 @@ async def _compete(running: Running, seconds: float, seed: int, *, watched: bool
     keys = Keys.open(running.folder.keys)
     try:
         report = await _run(running, keys, seconds, seed, watched=watched)
-    except (MarketNotOpened, ConnectionFailed, TimeoutError) as error:
-        reason = str(error) or "the mirrors could not read it in time"
-        fail(f"The market could not be opened: {reason}. If the machine is very busy, try again later")
+    except (MarketNotOpened, ConnectionFailed) as error:
+        fail(f"The market could not be opened: {error}. If the machine is very busy, try again later")
     return replace(report, verification=await verify(running.database_url, expect_sweeper=True))
 
 

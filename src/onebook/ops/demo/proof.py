@@ -17,6 +17,7 @@ import msgspec
 
 from onebook.ops.demo.follower import Follower
 from onebook.ops.demo.mirror import Picture, Shelf
+from onebook.ops.demo.source import CannotRead, Source
 from onebook.sql import statements
 
 DRAIN_SECONDS = 30.0
@@ -58,18 +59,12 @@ async def prove(database_url: str, followers: Sequence[Follower], first: date, e
         deliveries = await _deliveries(connection)
     finally:
         await connection.close()
-    answered = await followers[0].source.snapshot({name: shelf.version for name, shelf in ledger.items()})
-    told = {
-        found.resource: Shelf(found.version, dict(zip(found.cells, found.available, strict=True))) for found in answered
-    }
-    unsold = {name: shelf for name, shelf in ledger.items() if name in told or any(shelf.cells.values())}
     found = {follower.name: difference(follower.mirror.shelves, ledger) for follower in followers}
     return Proof(
         cells=sum(len(shelf.cells) for shelf in ledger.values()),
         drained_seconds=round(drained_seconds, 3),
         differences={name: text for name, text in found.items() if text is not None},
-        # Resources that have nothing left at all are not in an answer.
-        server_difference=difference(told, unsold),
+        server_difference=await _server_difference(followers[0].source, ledger),
         deliveries=deliveries,
     )
 
@@ -107,6 +102,18 @@ async def picture_of(connection: Any, first: date, end: date) -> Picture:
         cells = {label: known.get(number, row["free"]) if is_open else 0 for number, label, is_open in labels}
         picture[f"{row['venue']}/{row['code']}"] = Shelf(row["version"], cells)
     return picture
+
+
+async def _server_difference(source: Source, ledger: Picture) -> str | None:
+    try:
+        found = await source.snapshot({resource: shelf.version for resource, shelf in ledger.items()})
+    except CannotRead as error:
+        return str(error)
+    told = {one.resource: Shelf(one.version, dict(zip(one.cells, one.available, strict=True))) for one in found}
+    # Resources that have nothing left at all are not in an answer.
+    return difference(
+        told, {name: shelf for name, shelf in ledger.items() if name in told or any(shelf.cells.values())}
+    )
 
 
 async def _drained(connection: Any, followers: Sequence[Follower]) -> None:

@@ -20,7 +20,7 @@ from onebook.ops.demo.crowd import work
 from onebook.ops.demo.follower import Follower
 from onebook.ops.demo.intents import CHANNELS, intents
 from onebook.ops.demo.listener import Listener
-from onebook.ops.demo.market import RUSH_UNITS, Market, lisboa, open_market
+from onebook.ops.demo.market import RUSH_UNITS, Market, MarketNotOpened, lisboa, open_market
 from onebook.ops.demo.mirror import Front
 from onebook.ops.demo.mishaps import kill_relay, unplug
 from onebook.ops.demo.partner import Partner
@@ -62,7 +62,7 @@ async def run_demo(
 
     `tokens` has one for each of CHANNELS. `screen` is where people watch; None for nowhere. `kill` ends the relay's process; None
     to leave it alone. `step` is told what was done before the show, and how many seconds it took. The server must allow webhooks
-    to this machine. Raises MarketNotOpened, TimeoutError when the mirrors cannot be read, and ConnectionFailed before the show.
+    to this machine. Raises MarketNotOpened, and ConnectionFailed before the show.
     """
     market = lisboa(opening)
     async with AsyncExitStack() as stack:
@@ -84,9 +84,7 @@ async def run_demo(
             else:
                 followers.append(Listener(name, source, front, base_url, tokens[name]))
             await stack.enter_async_context(followers[-1].following())
-        async with asyncio.timeout(OPENING_SECONDS):
-            # Subscribe first, then read: whatever is sold from here on is heard.
-            await asyncio.gather(*(follower.is_whole.wait() for follower in followers))
+        await _opened(followers)
         step("mirrors", perf_counter() - began)
         board = _board(market, seed, seconds, front, followers)
         run = uuid4().hex[:8]
@@ -94,6 +92,15 @@ async def run_demo(
         channels = [Channel(name, tokens[name], await client(2 * WORKERS[name]), board, run) for name in CHANNELS]
         proof = await _let_in(channels, market, screen, database_url, kill)
         return report_of(board, opening, proof)
+
+
+async def _opened(followers: list[Follower]) -> None:
+    """Returns when every mirror has read the market. They have all subscribed before: what is sold from here on is heard."""
+    try:
+        async with asyncio.timeout(OPENING_SECONDS):
+            await asyncio.gather(*(follower.is_whole.wait() for follower in followers))
+    except TimeoutError:
+        raise MarketNotOpened(f"the mirrors could not be read within {OPENING_SECONDS:.0f} s") from None
 
 
 def _board(market: Market, seed: int, seconds: float, front: Front, followers: list[Follower]) -> Board:

@@ -24,6 +24,7 @@ from onebook.ops.demo.tally import Rush
 FRAME_SECONDS = 0.25
 LINE_SECONDS = 2.0
 WIDTH_CELLS = 108
+BAR_CELLS = 6
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 _TOLD = "  each knows only what it was told"
@@ -100,17 +101,16 @@ def _channels(board: Board, now: float) -> RenderableType:
         border_style="dim",
         show_edge=False,
         pad_edge=False,
-        padding=(0, 1, 0, 0),
-        expand=True,
+        padding=0,
     )
     table.add_column("channel", no_wrap=True)
-    table.add_column("", ratio=1, min_width=3)
-    for heading in ("sold", "refused", "p50 ms"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column(" told by", no_wrap=True)
+    table.add_column("", width=BAR_CELLS)
+    for heading in ("sold", "refused"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=5)
+    table.add_column("  told by", no_wrap=True)
     for heading in ("events", "lag p50", "p99 ms"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column(" mirror", no_wrap=True, min_width=18)
+        table.add_column(heading, justify="right", no_wrap=True, min_width=6)
+    table.add_column("  mirror", no_wrap=True, min_width=22)
     most = max(1, *(tally.sold for tally in board.tallies.values()))
     for follower in board.followers:
         tally = board.tallies[follower.name]
@@ -119,8 +119,7 @@ def _channels(board: Board, now: float) -> RenderableType:
             ProgressBar(most, tally.sold, complete_style="cyan", finished_style="cyan"),
             Text(f"{tally.sold:,}", "bold"),
             f"{tally.refused.total():,}",
-            Text(f"{tally.latencies.percentile_seconds(50) * 1000:.1f}", "dim"),
-            Text(f" {follower.via}", "dim"),
+            Text(f"  {follower.via}", "dim"),
             f"{follower.heard:,}",
             _lag(follower, 50, now),
             _lag(follower, 99, now),
@@ -137,12 +136,12 @@ def _lag(follower: Follower, percent: int, now: float) -> Text:
 def _standing(follower: Follower, now: float) -> Text:
     behind = follower.mirror.behind
     if follower.is_away:
-        return Text(f" ○ away, {behind:,} behind", "bold red")
+        return Text(f"  ○ away, {behind:,} behind", "bold red")
     if not follower.is_whole.is_set():
-        return Text(" ◐ catching up", "yellow")
+        return Text("  ◐ catching up", "yellow")
     if not follower.is_in_step(now):
-        return Text(f" ◐ {behind:,} behind", "yellow")
-    return Text(" ● in step", "bold green")
+        return Text(f"  ◐ {behind:,} behind", "yellow")
+    return Text("  ● in step", "bold green")
 
 
 def _facts(board: Board, now: float, elapsed: float) -> RenderableType:
@@ -175,7 +174,7 @@ def _relay(board: Board, now: float) -> Text:
     if board.relay.at is None:
         return Text("hands on every event", "dim")
     if board.relay.recovered_seconds is None:
-        return Text(f"killed {now - board.relay.at:.1f} s ago: the mirrors wait for another", "yellow")
+        return Text(f"killed {now - board.relay.at:.1f} s ago: another starts, the mirrors catch up", "yellow")
     return Text(f"killed; every mirror had what was missing {board.relay.recovered_seconds:.1f} s later")
 
 
