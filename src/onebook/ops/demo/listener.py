@@ -27,7 +27,6 @@ class Listener(Follower):
 
     def __init__(self, name: str, source: Source, front: Front, base_url: str, token: str) -> None:
         super().__init__(name, source, front)
-        self.connections = 0
         self._url = f"{base_url}/v1/stream?{urlencode([('venue', venue) for venue in VENUES])}"
         self._headers = {"authorization": f"Bearer {token}", "accept": "text/event-stream"}
         self._cursor: str | None = None
@@ -49,7 +48,6 @@ class Listener(Follower):
                 place = {} if self._cursor is None else {"last-event-id": self._cursor}
                 async with session.get(self._url, headers=place) as response:
                     response.raise_for_status()
-                    self.connections += 1
                     await self._read(response.content)
             except (aiohttp.ClientError, OSError, TimeoutError):
                 self.is_away = True
