@@ -227,6 +227,36 @@ async def test_an_old_definition_does_not_come_back(bench: Bench) -> None:
     await assert_equal_to_tables(bench, bench.view)
 
 
+async def test_a_gap_does_not_bring_back_a_session_that_has_moved(bench: Bench) -> None:
+    """A resource that is read again leaves sessions alone that the stream has told of and the database does not show yet."""
+    await bench.resource("dome/seat", kind=Kind.SEAT, unit=Unit.SESSION)
+    await bench.definitions.put_session("dome", "gala", NOON, NOON + timedelta(hours=2))
+    view = AvailabilityView(bench.reader)
+    await view.start()
+    later = NOON + timedelta(days=1)
+    async with bench.reader.acquire() as connection:
+        move = connection.transaction()
+        await move.start()  # not visible for as long as it is open, though the stream has told of it
+        await connection.execute("UPDATE session SET starts_at = $1, ends_at = $2", later, later + timedelta(hours=2))
+        moved = await log_of_move(bench, later)
+        for capacity in (2, 3):
+            await bench.ledger.change_inventory(
+                "dome/seat", [Cells(None, None, "gala", {"capacity": capacity})], expected_version=None
+            )
+        gap = (await log_of(bench))[-1:]
+        await view.handle([moved, *gap])
+        await move.rollback()
+    assert view.stock.listings["dome/seat"].version == gap[0].resources[0].version
+    assert view.stock.places["dome"].sessions["gala"].starts == later
+
+
+async def log_of_move(bench: Bench, starts: datetime) -> StreamEvent:
+    """What the log says of a session of the dome that has moved."""
+    (row,) = await bench.reader.fetch("SELECT * FROM log WHERE type = 'session.defined'")
+    told = {**msgspec.json.decode(row["data"]), "from": starts, "to": starts + timedelta(hours=2)}
+    return event_of_row({**row, "position": row["position"] + 1000, "data": msgspec.json.encode(told).decode()})
+
+
 async def test_a_reader_waits_for_a_version(bench: Bench) -> None:
     """An answer that asks for a version waits for it; in vain, it says how far it is."""
     await bench.room("alfama/double", 3)

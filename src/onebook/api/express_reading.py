@@ -2,7 +2,7 @@
 
 Who calls me: uvicorn, one instance a connection. Token and scope are looked at as everywhere; the answers are those of the
 ordinary route (ready.py writes both). A query that is wrong, or has to wait for a version, goes the ordinary way, where errors
-are are made. What bounds me: ready.py.
+are made. What bounds me: ready.py.
 
 Clients that ask again and again send the same headers each time. On a connection whose last request was answered here, one
 that differs from it only in its query, and whose answer is kept, is not even parsed: these very bytes have been before.

@@ -75,9 +75,8 @@ class _Replay:
             following = asyncio.ensure_future(self._page(settled_only))
             await asyncio.sleep(0)
             for row in rows:
-                take_entry(
-                    self.stock, row["type"], row["data"], {}
-                )  # what shows a gap stays behind, and will be told of
+                # What shows a gap stays behind, and will be told of as a difference.
+                take_entry(self.stock, row["type"], row["data"], {})
             self.events += len(rows)
             self._progress(self.events, monotonic() - self.began)
             rows = await following

@@ -53,7 +53,10 @@ async def load(connection: Connection) -> tuple[Stock, int]:
 
 
 async def load_again(connection: Connection, stock: Stock, keys: Iterable[str]) -> None:
-    """Some resources anew, as they are now, with their venues and sessions. Unknown ones are left out."""
+    """Some resources anew, as they are now, with venues and sessions that are not known yet. What does not exist is left out.
+
+    Known venues and sessions have no versions, and the stream may have told of a change that cannot be read yet.
+    """
     names = [key.partition("/")[::2] for key in keys]
     venues, codes = [venue for venue, _ in names], [code for _, code in names]
     draft = Stock()
@@ -64,9 +67,10 @@ async def load_again(connection: Connection, stock: Stock, keys: Iterable[str]) 
     # Nothing is waited for from here on: readers see all of it or nothing.
     for place in draft.places.values():
         known = stock.place(place.code)
-        known.define(place.id, place.name, place.timezone, place.currency, place.market)
-        for sitting in place.sessions.values():
-            known.put_session(sitting)
+        if not known.id:
+            known.define(place.id, place.name, place.timezone, place.currency, place.market)
+        for code in place.sessions.keys() - known.sessions.keys():
+            known.put_session(place.sessions[code])
     listings = [_define(stock, row) for row in rows]
     for listing in listings:
         for _, free in listing.grid.free.rows(listing.slot):
