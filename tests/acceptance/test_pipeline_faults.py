@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from tests.acceptance import pipeline as faults
+from tests.acceptance import faults
+from tests.acceptance.faults import Fault
 from tests.acceptance.mirror import CarelessMirror
-from tests.acceptance.pipeline import ENVIRONMENT, PROMISED_SECONDS, VENUE, Fault, Pipeline
+from tests.acceptance.pipeline import ENVIRONMENT, PROMISED_SECONDS, VENUE, Pipeline
 from tests.conftest import Server, data_folder, start_server
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
