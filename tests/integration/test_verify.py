@@ -80,7 +80,7 @@ async def test_every_check_has_its_damage() -> None:
     """No check goes without a proof that it can fail."""
     assert {damage.check for damage in DAMAGES} | {"overdue", "undelivered"} == {
         "guards", "counters", "cells", "bookings", "overdue", "blocks", "keys", "versions", "entries", "history", "replay",
-        "deliveries", "order", "letters", "undelivered",
+        "deliveries", "order", "undelivered",
     }  # fmt: skip
 
 
@@ -111,6 +111,11 @@ async def test_an_overdue_hold_is_damage_only_where_a_sweeper_runs(
             of_delivery(1, 122, "queued_at = now() - interval '73 hours'"),
             f"webhooks/{ENDPOINT}1 log 122/22",
             "pending for longer than it is tried",
+        ),
+        (
+            of_delivery(1, 117, "status = 'delivered'"),
+            f"webhooks/{ENDPOINT}1 log 117/17",
+            "a letter of a delivery that is not dead",
         ),
         ("DELETE FROM dead_letter", f"webhooks/{ENDPOINT}1 log 117/17", "dead, and its letter is gone"),
         (

@@ -390,11 +390,6 @@ DAMAGES = [
         "order", f"webhooks/{ENDPOINT}1 log 120/20 opera/A-42", "ended before an earlier one of its resource",
     ),
     Damage(
-        "letter of what was delivered",
-        of_delivery(1, 117, "status = 'delivered'"),
-        "letters", f"webhooks/{ENDPOINT}1 log 117/17", "a letter of a delivery that is not dead",
-    ),
-    Damage(
         "delivery constraint dropped",
         "ALTER TABLE webhook_delivery DROP CONSTRAINT webhook_delivery_is_one_per_event",
         "guards", "webhook_delivery", "webhook_delivery_is_one_per_event does not stand",

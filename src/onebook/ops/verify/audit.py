@@ -48,8 +48,7 @@ _STATEMENT_CHECKS = (
     ("keys", (6,), "bookings", "one idempotency key, one booking"),
     ("deliveries", (9,), "deliveries", "each endpoint has one delivery of every event that it wants, and no other"),
     ("order", (9,), "deliveries", "per endpoint and resource, none ends before an earlier one"),
-    ("letters", (9,), "letters", "only what is dead has a letter"),
-    ("undelivered", (9,), "deliveries", "none waits for ever, and what is given up waits for somebody"),
+    ("undelivered", (9,), "deliveries", "none waits for ever; what is given up, and nothing else, has a letter"),
 )
 
 

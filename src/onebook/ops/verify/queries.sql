@@ -9,7 +9,6 @@ SELECT now();
 -- How much there is to examine.
 SELECT (SELECT count(*) FROM cell) AS cells, (SELECT count(*) FROM booking) AS bookings,
        (SELECT count(*) FROM block) AS blocks, (SELECT count(*) FROM webhook_delivery) AS deliveries,
-       (SELECT count(*) FROM dead_letter) AS letters,
        (SELECT count(*) FROM pg_constraint
         WHERE contype IN ('c', 'p', 'u')
           AND conrelid IN ('cell'::regclass, 'head'::regclass, 'booking'::regclass, 'log'::regclass,
@@ -324,7 +323,8 @@ FROM findings ORDER BY 1, 2 LIMIT $1;
 
 -- name: order
 -- Of an endpoint's deliveries that touch the same resource each came to its end no later than the next one. Excused is one
--- that was queued after the next one, because it was replayed, or found in the log afterwards.
+-- that was queued after the next one, because it was replayed, or found in the log afterwards; and one that had come to its end
+-- before and was then sent once more (at least once), as its attempts or its letter tell.
 WITH sent AS (
     SELECT delivery.endpoint_id, touched.resource, delivery.txn, delivery.position, queued_at, finished_at
     FROM webhook_delivery AS delivery
@@ -341,25 +341,18 @@ SELECT format('webhooks/%s log %s/%s %s', endpoint_id, txn, position, resource) 
        format('%s, that one at %s', finished_at, finished_before) AS found, count(*) OVER () AS total
 FROM judged
 WHERE finished_at < finished_before AND queued_before <= queued_at
-ORDER BY 1
-LIMIT $1;
-
--- name: letters
--- A letter of a delivery says that it is dead; whatever revives the delivery takes the letter away.
-SELECT format('webhooks/%s log %s/%s', endpoint_id, delivery.txn, delivery.position) AS "where",
-       'a letter of a delivery that is not dead' AS what, 'dead' AS expected, delivery.status AS found,
-       count(*) OVER () AS total
-FROM dead_letter
-JOIN webhook_delivery AS delivery
-  ON dead_letter.consumer = 'webhook/' || delivery.endpoint_id AND dead_letter.position = delivery.position
-JOIN webhook_endpoint AS endpoint ON endpoint.id = delivery.endpoint_id
-WHERE delivery.status <> 'dead'
+  AND NOT EXISTS (SELECT FROM webhook_attempt AS attempt
+                  WHERE attempt.endpoint_id = judged.endpoint_id AND attempt.position = position_before
+                    AND attempt.status_code BETWEEN 200 AND 299 AND attempt.at <= judged.finished_at)
+  AND NOT EXISTS (SELECT FROM dead_letter AS letter
+                  WHERE letter.consumer = 'webhook/' || judged.endpoint_id AND letter.position = position_before)
 ORDER BY 1
 LIMIT $1;
 
 -- name: undelivered
 -- What somebody should look at, though it may be as it should: deliveries still pending after the time ($2) for which they are
--- tried, dead ones without a letter (it was purged), parked events, and changes of endpoints not looked through yet.
+-- tried, dead ones without a letter (it was purged), letters of what is not dead (an attempt that was under way when its endpoint
+-- was disabled and enabled again ended otherwise), parked events, and changes of endpoints not looked through yet.
 WITH findings AS (
     SELECT format('webhooks/%s log %s/%s', endpoint_id, txn, position) AS "where", wrong.what, wrong.expected, wrong.found
     FROM webhook_delivery AS delivery
@@ -372,6 +365,14 @@ WITH findings AS (
          'dead, and its letter is gone', 'a letter', 'none')
     ) AS wrong (is_so, what, expected, found)
     WHERE delivery.status <> 'delivered' AND wrong.is_so
+    UNION ALL
+    SELECT format('webhooks/%s log %s/%s', endpoint_id, delivery.txn, delivery.position),
+           'a letter of a delivery that is not dead', 'dead', delivery.status
+    FROM dead_letter AS letter
+    JOIN webhook_delivery AS delivery
+      ON letter.consumer = 'webhook/' || delivery.endpoint_id AND letter.position = delivery.position
+    JOIN webhook_endpoint AS endpoint ON endpoint.id = delivery.endpoint_id
+    WHERE delivery.status <> 'dead'
     UNION ALL
     SELECT format('log %s/%s', txn, position), 'parked: nobody is told of it', 'deliveries', reason
     FROM dead_letter WHERE consumer = 'webhooks'
