@@ -24,10 +24,15 @@ BATCH = 7
 
 
 def event(
-    position: int, *, txn: int | None = None, venue: str = "alfama", channel: str | None = "atlas"
+    position: int,
+    *,
+    txn: int | None = None,
+    venue: str = "alfama",
+    channel: str | None = "atlas",
+    kind: str | None = None,
 ) -> StreamEvent:
-    """A booking's event, or with no channel an inventory's."""
-    kind = "inventory.changed" if channel is None else "booking.held"
+    """A booking's event, or with no channel an inventory's, unless a kind is given."""
+    kind = kind or ("inventory.changed" if channel is None else "booking.held")
     touched = {"resource": f"{venue}/double", "version": position, "cells": ["2026-12-01"], "available": [1]}
     data = {"resources": [touched]} | ({} if channel is None else {"channel": channel, "booking": f"secret-{position}"})
     body = {
@@ -195,6 +200,18 @@ def test_what_a_client_sees_is_decided_by_its_token(wanted: Filter, expected: st
     body = wanted.body_of(kept)
     assert body == {"full": kept.body, "public": kept.public_body, None: None}[expected]
     assert b"secret" not in kept.public_body
+
+
+def test_a_type_that_nobody_has_thought_about_is_not_public() -> None:
+    """Of an event that may tell of anything, a channel learns what is available and nothing else."""
+    ring = Ring(9)
+    ring.begin(1)
+    kept = ring.add(event(5, kind="folio.charged"))
+    assert kept is not None
+    shown = wanting(only_channel="belem").body_of(kept)
+    assert shown is not None
+    assert b"secret" not in shown
+    assert wanting().body_of(kept) == kept.body
 
 
 def test_a_type_has_two_names() -> None:

@@ -11,8 +11,15 @@ from onebook.log.facts import Touched
 from onebook.log.read import CloudEvent, event_of
 
 AVAILABILITY_TYPE = "onebook.availability.changed.v1"
-BOOKING_TYPES = "onebook.booking."
-BLOCK_TYPES = "onebook.block."
+PUBLIC_TYPES = frozenset(
+    {
+        "onebook.venue.defined.v1",
+        "onebook.session.defined.v1",
+        "onebook.resource.defined.v1",
+        "onebook.inventory.changed.v1",
+    }
+)
+"""What everybody may read in full. A type that is new is not among these before somebody has thought about it."""
 
 
 class _Data(msgspec.Struct, frozen=True, gc=False):
@@ -87,7 +94,7 @@ class StreamEvent:
     @property
     def is_private(self) -> bool:
         """Whether it tells of somebody's booking or of the operator's own doings."""
-        return self.type.startswith((BOOKING_TYPES, BLOCK_TYPES))
+        return self.type not in PUBLIC_TYPES
 
     @property
     def public_type(self) -> str:
