@@ -89,6 +89,12 @@ def availability_targets(
 def render_availability(report: AvailabilityReport, console: Console) -> None:
     """The report for people."""
     console.print(_table(report))
+    meanwhile = sorted({answers(each.bookings) for each in report.readings})
+    console.print(
+        f"onebook: one worker, baseline: {report.baseline_workers}; meanwhile {report.bookings_per_second} bookings/s, "
+        f"in each round {' or '.join(meanwhile)}",
+        highlight=False,
+    )
     ratio = "not measured" if report.ratio is None else f"{report.ratio:.1f} × the requests/s"
     console.print(f"onebook / baseline (spread): {ratio}", highlight=False)
     p50, p95, p99 = latencies(report.search)
@@ -103,30 +109,26 @@ def render_availability(report: AvailabilityReport, console: Console) -> None:
 
 def _table(report: AvailabilityReport) -> Table:
     title = (
-        f"Availability of one resource for {report.nights} nights: {report.connections} connections, one worker "
-        f"(baseline: {report.baseline_workers}), {report.seconds} s a round, {report.bookings_per_second} bookings/s meanwhile"
+        f"Availability of one resource for {report.nights} nights: {report.connections} connections, "
+        f"{report.seconds} s a round"
     )
     caption = (
-        "spread: more queries than are kept ready; popular: few; known: few, with If-None-Match. CPU: the server's processes\n"
-        "and its PostgreSQL, for the bookings too. Lua sees every answer of `known`, which makes that generator slower."
+        "spread: more queries than are kept ready; popular: few; known: few, with If-None-Match\n"
+        "(Lua sees each answer of these, which slows the generator). CPU: the server's processes\n"
+        "and its PostgreSQL, for the bookings too."
     )
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
-    table.add_column("server")
-    table.add_column("mix")
-    for heading in ("queries", "requests/s", "p50 ms", "p95 ms", "p99 ms", "CPU s / 1000"):
+    table.add_column("reads")
+    for heading in ("requests/s", "p50 ms", "p95 ms", "p99 ms", "CPU s / 1000"):
         table.add_column(heading, justify="right")
     table.add_column("answers")
-    table.add_column("bookings")
     for each in report.readings:
         table.add_row(
-            each.server,
-            each.mix,
-            f"{each.queries:,}",
+            f"{each.server}, {each.mix}",
             f"{each.requests_per_second:,.0f}",
             *latencies(each.load),
             f"{each.cpu_seconds_per_1000_requests:.3f}",
             _answers(each.load),
-            answers(each.bookings),
         )
     return table
 

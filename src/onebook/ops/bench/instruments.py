@@ -72,6 +72,7 @@ async def instrument(script: str, **options: object) -> AsyncIterator[Instrument
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=MAX_LINE_BYTES,
+        start_new_session=True,  # Ctrl-C is for us; it ends when its input does
     )
     measuring = Instrument(script, process)
     try:

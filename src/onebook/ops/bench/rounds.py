@@ -5,6 +5,8 @@ and the grace that the load generator has for its last answers.
 """
 
 import asyncio
+import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -136,6 +138,7 @@ async def _load(*options: str) -> LoadReport:
         *options,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # a group of its own, to be ended with the wrk that it has started
     )
     seconds = int(options[options.index("--seconds") + 1])
     try:
@@ -145,7 +148,7 @@ async def _load(*options: str) -> LoadReport:
         raise BenchUnavailable(f"The load generator did not end within {LOAD_GRACE_SECONDS} s of its time.") from error
     finally:
         if process.returncode is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
     if process.returncode != 0:
         raise BenchUnavailable(f"The load generator failed:\n{errors.decode(errors='replace')[-2000:]}")
     return msgspec.json.decode(output, type=LoadReport)

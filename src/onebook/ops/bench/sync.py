@@ -33,6 +33,7 @@ POLLED_RATE = 100  # the baseline bears some 400 holds/s; how late a poller is d
 CROWD_RATE = 10  # with 2,000 clients that is 20,000 messages a second
 PACED_CONNECTIONS = 64
 SETTLE_SECONDS = 30  # for the last events to arrive
+POLLED_SECONDS = 3  # a row that has not been seen after three polls never will be
 WITHOUT_PIPELINE = {"ONEBOOK_RELAY_ENABLED": "false"}
 SPARE_FILES = 256  # that a process has open beside one for each client
 
@@ -100,22 +101,25 @@ class _Sync:
             ) as server,
             instrument("poll.py", database=server.database) as poller,
         ):
-            load = await self._at_rate(Rounds(plan, scenario, [server]), server, poller, POLLED_RATE)
-            return PolledOutbox(POLLED_RATE, load, await poller.report(Polled, load.placed, SETTLE_SECONDS))
+            rounds = Rounds(plan, scenario, [server])
+            load = await self._at_rate(rounds, server, poller, POLLED_RATE, POLLED_SECONDS)
+            return PolledOutbox(POLLED_RATE, load, await poller.report(Polled, load.placed, POLLED_SECONDS))
 
     async def _paced(self, rounds: Rounds, server: Server, listeners: Instrument, rate: int) -> Paced:
         """Bookings at a rate while clients listen."""
         before = await scrape(server)
-        load = await self._at_rate(rounds, server, listeners, rate)
+        load = await self._at_rate(rounds, server, listeners, rate, SETTLE_SECONDS)
         heard = await listeners.report(Heard, load.placed, SETTLE_SECONDS)
         return Paced(rate, load, heard, stages_between(before, await scrape(server)))
 
-    async def _at_rate(self, rounds: Rounds, server: Server, measuring: Instrument, rate: int) -> LoadReport:
+    async def _at_rate(
+        self, rounds: Rounds, server: Server, measuring: Instrument, rate: int, settle_seconds: int
+    ) -> LoadReport:
         """Bookings at a rate, warmed up; `measuring` sees what is not warm-up."""
         plan = self.plan
         if plan.warm_up_seconds:
             warm_up = await rounds.drive(server, PACED_CONNECTIONS, plan.warm_up_seconds, plan.seed + 1000, rate=rate)
-            await measuring.report(dict[str, object], warm_up.placed, SETTLE_SECONDS)
+            await measuring.report(dict[str, object], warm_up.placed, settle_seconds)
         await measuring.tell("begin")
         return await rounds.drive(server, PACED_CONNECTIONS, plan.seconds, plan.seed, rate=rate)
 
