@@ -100,10 +100,6 @@ SELECT count(*) FROM queued;
 -- Be the one sender of this database, as long as the session lives.
 SELECT pg_try_advisory_lock(79115);
 
--- name: unclaim
--- Let others send.
-SELECT pg_advisory_unlock(79115);
-
 -- name: registry_version
 -- Whether an endpoint has changed.
 SELECT version FROM webhook_registry;

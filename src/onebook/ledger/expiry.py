@@ -56,6 +56,7 @@ class Sweeper:
 
     async def run(self) -> None:
         """Sweep until `stop`; at once again after a full round, otherwise after the interval."""
+        fault: str | None = None
         while not self._stopping.is_set():
             ended = 0
             try:
@@ -67,8 +68,11 @@ class Sweeper:
                 asyncpg.InterfaceError,
                 LedgerUnavailable,
             ) as error:
-                log.warning("sweep_failed", reason=repr(error))
+                if repr(error) != fault:  # the same one is told once, not with every round
+                    log.warning("sweep_failed", reason=repr(error))
+                fault = repr(error)
             else:
+                fault = None
                 self.turned_at = asyncio.get_running_loop().time()
             if ended < SWEEP_LIMIT:
                 await self._pause()

@@ -24,7 +24,7 @@ from onebook.push.hub import Hub
 from onebook.views.reads import Reads
 from onebook.views.view import AvailabilityView
 from onebook.wiring.health import answers, is_heard, moves, writes_down
-from onebook.wiring.loops import FOLLOWER_CONNECTIONS, Loop, open_broker, running
+from onebook.wiring.loops import FOLLOWER_CONNECTIONS, Loop, end_process_when_one_fails, open_broker, running
 
 WRITER_CONNECTIONS = 2  # one in use, one to go on with when the first has broken
 LOAD_SECONDS = 20.0  # a view that is not there by then loads while requests are answered already
@@ -61,7 +61,8 @@ async def open_engine(job: Job) -> AsyncIterator[Engine]:
         health["relay"] = is_heard(consumer)
         health["sender"] = writes_down(reader, WEBHOOKS)
     try:
-        async with open_tracing(settings.tracing, job.database_url, "api"), running(loops):
+        async with open_tracing(settings.tracing, job.database_url, "api"), running(loops) as tasks:
+            end_process_when_one_fails(tasks)
             await _load(view, is_followed=settings.relay.enabled)
             yield Engine(
                 ledger=Ledger(catalog, committer),

@@ -1,9 +1,12 @@
 """Running the loops of a process for as long as it lives, and opening what several processes need."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
+
+import structlog
 
 from onebook.broker.nats import open_nats
 from onebook.broker.protocol import Broker
@@ -11,6 +14,8 @@ from onebook.job import Job
 
 FOLLOWER_CONNECTIONS = 2  # what follows the log: one that reads on, one for what it meets
 STOP_SECONDS = 5.0
+
+log = structlog.get_logger()
 
 
 class Loop(Protocol):
@@ -36,6 +41,18 @@ async def running(loops: Sequence[Loop]) -> AsyncIterator[Sequence[asyncio.Task[
         for task in stuck:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def end_process_when_one_fails(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """A loop that raises has met what must not be: the process says so, stops as by SIGTERM, and is started again."""
+
+    def look(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("loop_failed", exc_info=error)
+            signal.raise_signal(signal.SIGTERM)
+
+    for task in tasks:
+        task.add_done_callback(look)
 
 
 async def open_broker(job: Job) -> Broker:
