@@ -241,7 +241,7 @@ class Pipeline:
         assert not self.webhooks.disorders
         assert not self.webhooks.forged
         assert not self.market.strange
-        assert [mirror.gaps for mirror in self.streams] == [0] * len(self.streams)
+        assert [(mirror.gaps, mirror.resets) for mirror in self.streams] == [(0, 0)] * len(self.streams)
         report = await verify(self.database_url, expect_sweeper=True)
         assert report.ok, [check for check in report.checks if not check.ok]
 

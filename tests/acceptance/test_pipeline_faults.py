@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 
@@ -60,11 +61,9 @@ def table(pytestconfig: pytest.Config) -> Iterator[dict[str, float]]:
     """Recovery times, printed at the end."""
     seconds: dict[str, float] = {}
     yield seconds
-    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None:
-        reporter.write_line("")
-        for name, took in seconds.items():
-            reporter.write_line(f"{name:<24}{took:6.2f} s until every mirror equalled the ledger")
+    rows = [f"{name:<24}{took:6.2f} s until every mirror equalled the ledger" for name, took in seconds.items()]
+    with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("", *rows, sep="\n", file=sys.stderr)
 
 
 LONG_ABSENCE = pytest.param("broker away for 60 s", marks=pytest.mark.slow)
