@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onebook.model.hours import Interval, OpeningHours, covers
+from onebook.model.hours import Interval, OpeningHours, covers, open_cells
 
 LISBON = ZoneInfo("Europe/Lisbon")
 NEVER: tuple[tuple[Interval, ...], ...] = ((),) * 7
@@ -164,3 +164,27 @@ def _open_at(opening: OpeningHours, minute: int) -> bool:
 def _wall(day: date, minute: int) -> datetime:
     wall = datetime.combine(day, datetime.min.time()) + timedelta(minutes=minute)
     return wall.replace(tzinfo=LISBON).astimezone(UTC)
+
+
+@given(
+    st.lists(intervals, min_size=7, max_size=7).map(tuple),
+    st.dictionaries(st.dates(date(2026, 10, 22), date(2026, 10, 28)), intervals, max_size=2),
+    st.sampled_from([5, 15, 60, 7]),
+    st.integers(0, 5 * 96),
+    st.integers(1, 96),
+)
+@settings(deadline=None)
+def test_cells_are_open_where_the_period_of_each_is(
+    weekly: tuple[tuple[Interval, ...], ...],
+    exceptions: dict[date, tuple[Interval, ...]],
+    cell_minutes: int,
+    offset: int,
+    count: int,
+) -> None:
+    """Looked at together, cells are open exactly where each is by itself, through a change of the clock too."""
+    opening = OpeningHours(weekly=weekly, exceptions=exceptions)
+    begin = int(datetime(2026, 10, 22, tzinfo=UTC).timestamp()) // 60 // cell_minutes + offset
+    assert open_cells(opening, LISBON, cell_minutes, begin, begin + count) == [
+        covers(opening, LISBON, number * cell_minutes, (number + 1) * cell_minutes)
+        for number in range(begin, begin + count)
+    ]

@@ -165,7 +165,9 @@ class AvailabilityQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     starts: Time
     ends: Time
     resource: Annotated[tuple[Key, ...], Meta(max_length=MAX_NAMED_RESOURCES)] = ()
-    quantity: Quantity = 1
+    quantity: Annotated[
+        int, Meta(ge=0, le=MAX_QUANTITY, description="Leave out what nowhere has so many units; 0 shows everything.")
+    ] = 0
     resource_version: Annotated[
         tuple[Annotated[str, _text(r"[A-Za-z0-9_.\/-]{1,129}:[0-9]{1,18}")], ...],
         Meta(max_length=MAX_NAMED_RESOURCES),

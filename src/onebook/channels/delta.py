@@ -54,6 +54,7 @@ class Delta(msgspec.Struct, frozen=True):
 
 class _Data(msgspec.Struct, frozen=True):
     resources: list[Touched] = []
+    definitions: list[msgspec.Raw] = []
     session: str | None = None
 
 
@@ -96,7 +97,7 @@ class _Touched:
                 self.sessions.add(entry.session)
             for touched in entry.resources:
                 self.cells.setdefault(touched.resource, set()).update(touched.cells)
-                if not touched.cells:
+                if entry.definitions:
                     self.redefined.add(touched.resource)
 
     def has(self, resource: Resource) -> bool:

@@ -42,6 +42,22 @@ def covers(hours: OpeningHours, zone: ZoneInfo, start_minute: int, end_minute: i
     return False
 
 
+def open_cells(hours: OpeningHours, zone: ZoneInfo, cell_minutes: int, first: int, end: int) -> list[bool]:
+    """For each cell of a minute grid in [first, end) what `covers` says of it; days are looked at once."""
+    unbroken: list[list[int]] = []
+    for opens, closes in sorted(_openings(hours, zone, first * cell_minutes, end * cell_minutes)):
+        if unbroken and opens <= unbroken[-1][1]:
+            unbroken[-1][1] = max(unbroken[-1][1], closes)
+        else:
+            unbroken.append([opens, closes])
+    cells = [False] * (end - first)
+    for opens, closes in unbroken:
+        inside = range(max(-(-opens // cell_minutes), first), min(closes // cell_minutes, end))
+        for number in inside:
+            cells[number - first] = True
+    return cells
+
+
 def _openings(hours: OpeningHours, zone: ZoneInfo, start_minute: int, end_minute: int) -> Iterator[Interval]:
     """Openings that may touch the period, in order, in minutes since the UTC epoch."""
     first = _local_date(start_minute, zone) - timedelta(days=1)

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from onebook.ledger.failures import UnknownName, Unprocessable
-from onebook.model.hours import covers
+from onebook.model.hours import open_cells
 from onebook.model.resource import Unit, time_label
 from onebook.views.period import Period, period_of
 from onebook.views.stock import Grid, Listing, Place, Sitting, Stock
@@ -102,11 +102,8 @@ def _on_sale(listing: Listing, period: Period, sittings: Sequence[Sitting]) -> O
         labels = of_cells(grid.unit, grid.cell_minutes, zone, first, end)
         available = listing.free(first, end)
         if (hours := listing.definition.hours) is not None and grid.unit is Unit.MINUTE:
-            minutes = grid.cell_minutes
-            available = [
-                free if free and covers(hours, zone, number * minutes, (number + 1) * minutes) else 0
-                for number, free in enumerate(available, first)
-            ]
+            is_open = open_cells(hours, zone, grid.cell_minutes, first, end)
+            available = [free if opened else 0 for free, opened in zip(available, is_open, strict=True)]
     return OnSale(resource=listing.key, version=listing.version, cells=labels, available=available)
 
 
