@@ -13,12 +13,38 @@ from tests.acceptance.conftest import Api
 QUERY = "venue=again&from=2027-03-01&to=2027-03-04"
 
 
+class _Replies:
+    """What an HTTPResponse takes for a socket: several read from it in turn, and none takes what belongs to the next."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._file = connection.makefile("rb")
+
+    def makefile(self, _mode: str) -> "_Replies":
+        """One buffer for all of them."""
+        return self
+
+    def readline(self, limit: int = -1) -> bytes:
+        """A line of the head."""
+        return self._file.readline(limit)
+
+    def read(self, size: int = -1) -> bytes:
+        """A part of the body."""
+        return self._file.read(size)
+
+    def flush(self) -> None:
+        """Nothing is written here."""
+
+    def close(self) -> None:
+        """A response that has been read leaves the connection open."""
+
+
 class Line:
     """A connection, and the bytes that go over it as they are."""
 
     def __init__(self, url: str, token: str) -> None:
         parts = urlsplit(url)
         self._socket = socket.create_connection((parts.hostname, parts.port), timeout=10)
+        self._replies = _Replies(self._socket)
         self.token = token
 
     def request(self, query: str = QUERY, *, token: str | None = None, more: str = "") -> bytes:
@@ -34,7 +60,7 @@ class Line:
 
     def answer(self) -> tuple[int, dict[str, str], bytes]:
         """The next answer."""
-        response = HTTPResponse(self._socket, method="GET")
+        response = HTTPResponse(self._replies, method="GET")  # type: ignore[arg-type]
         response.begin()
         return response.status, dict(response.getheaders()), response.read()
 

@@ -116,8 +116,8 @@ ON CONFLICT (name) DO UPDATE SET written_at = consumer.written_at
 RETURNING horizon;
 
 -- name: advance
--- Everything below the horizon is written down as deliveries.
-UPDATE consumer SET horizon = $2, written_at = clock_timestamp() WHERE name = $1 AND horizon < $2;
+-- Everything below the horizon is written down as deliveries. That we live is said also while a long transaction holds it back.
+UPDATE consumer SET horizon = greatest(horizon, $2), written_at = clock_timestamp() WHERE name = $1;
 
 -- name: log_horizon
 -- Below this transaction nothing can appear in the log any more.
@@ -154,7 +154,8 @@ LEFT JOIN log ON log.txn = owed.txn AND log.position = owed.position
 ORDER BY owed.txn, owed.position;
 
 -- name: settle
--- How attempts went: the log of them, what it means for each delivery (one row a delivery), and a letter for each dead one.
+-- How attempts went: the log of them, what it means for each delivery (one row a delivery), a letter for each dead one, and none
+-- any more for what has arrived after all.
 WITH went AS (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::timestamptz[], $5::integer[], $6::real[], $7::text[],
                          $8::text[], $9::timestamptz[], $10::bigint[], $11::text[], $12::text[])
@@ -168,6 +169,10 @@ WITH went AS (
     FROM went WHERE status = 'dead'
     ON CONFLICT (consumer, position) DO UPDATE
     SET reason = excluded.reason, attempts = dead_letter.attempts + 1, last_at = excluded.last_at, replay_requested_at = NULL
+), answered AS (
+    DELETE FROM dead_letter USING went
+    WHERE went.status = 'delivered' AND dead_letter.consumer = 'webhook/' || went.endpoint_id
+      AND dead_letter.position = went.position
 )
 UPDATE webhook_delivery
 SET status = went.status, attempts = attempts + 1, next_at = went.next_at,

@@ -61,8 +61,8 @@ CREATE TABLE webhook_delivery (
     is_test     boolean NOT NULL DEFAULT false,
     status      text NOT NULL DEFAULT 'pending',
     attempts    integer NOT NULL DEFAULT 0,
-    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-    queued_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    queued_at   timestamptz NOT NULL DEFAULT now(), -- later than created_at: it was asked for again
     next_at     timestamptz,
     finished_at timestamptz,
     -- An event goes to an endpoint under one id, however often it comes along, is tried, or is asked for again.
