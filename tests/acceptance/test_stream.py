@@ -93,3 +93,24 @@ def test_what_cannot_be_listened_to_is_refused(api: Api, query: str, status: int
     assert api.request("PUT", "/v1/venues/0", place).status in {200, 201}
     reply = api.request("GET", f"/v1/stream?{query}")
     assert (reply.status, reply.code) == (status, code)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["parsed", "unparsed"])
+def test_a_stream_goes_on_from_a_snapshot(api: Api, venue: str, again: bool) -> None:
+    """The cursor of an availability answer brings everything that is not in the answer."""
+    query = f"venue={venue}&from=2027-03-01&to=2027-03-04"
+    before = api.book([nights(venue)]).json()["items"][0]
+    version = f"{before['resource']}:{before['version']}"
+    assert api.request("GET", f"/v1/availability?{query}&resource_version={version}").status == 200
+    connection = HTTPConnection(api.base_url.removeprefix("http://"), timeout=SECONDS)
+    for _ in range(3 if again else 1):
+        connection.request("GET", f"/v1/availability?{query}", headers={"authorization": f"Bearer {api.token()}"})
+        snapshot = connection.getresponse()
+        snapshot.read()
+    connection.close()
+    missed = [api.book([nights(venue)]).json()["id"] for _ in range(2)]
+    with listening(api, f"venue={venue}&types=booking.held", cursor=snapshot.headers["onebook-cursor"]) as stream:
+        told: list[str] = []
+        while missed[-1] not in told:
+            told.append(stream.next()[1]["data"]["booking"])
+    assert told[-2:] == missed

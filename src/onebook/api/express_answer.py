@@ -1,6 +1,6 @@
 """What the express ways share: when one may be taken, and an answer as bytes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -32,16 +32,18 @@ def may_answer(protocol: Any) -> bool:
 
 
 class Opening:
-    """The beginning of every 200: the status line and the server's own headers, of which the date changes once a second."""
+    """The beginning of every 200: the status line and the headers that change once a second, with the date."""
 
     def __init__(self) -> None:
         self._made_of: Sequence[tuple[bytes, bytes]] = ()
         self._made = STATUS_LINE[_OK]
 
-    def of(self, default_headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    def of(
+        self, default_headers: Sequence[tuple[bytes, bytes]], more: Callable[[], Iterable[tuple[bytes, bytes]]]
+    ) -> bytes:
         """The lines, made when the server has put a new list of headers in place."""
         if default_headers is not self._made_of:
-            self._made = STATUS_LINE[_OK] + _lines(default_headers)
+            self._made = STATUS_LINE[_OK] + _lines(default_headers) + _lines(more())
             self._made_of = default_headers
         return self._made
 

@@ -23,7 +23,7 @@ from onebook.api.express_stream import StreamingProtocol
 from onebook.api.headers import traceparent_of
 from onebook.api.metrics import REQUEST_SECONDS
 from onebook.api.reading_routes import get_availability
-from onebook.api.ready import AVAILABILITY_PATH, ReadyAnswers
+from onebook.api.ready import AVAILABILITY_PATH, CURSOR_HEADER, ReadyAnswers
 from onebook.api.roles import Scope
 
 _URL = AVAILABILITY_PATH.encode() + b"?"
@@ -101,12 +101,17 @@ class ReadingProtocol(StreamingProtocol):
         if found is None:
             return False
         entered = tracing.enter(None)
-        self.transport.write(self._opening.of(self.server_state.default_headers) + found.head + found.body)
+        self.transport.write(self._opening.of(self.server_state.default_headers, self._place) + found.head + found.body)
         self.server_state.total_requests += 1
         self._answered_at = self.loop.time()
         _seconds_of(200).observe(perf_counter() - began)
         tracing.leave(entered, "request", operation=str(get_availability.name), status=200)
         return True
+
+    def _place(self) -> list[tuple[bytes, bytes]]:
+        """Where a stream goes on; up to a second old, so it may bring something again, but misses nothing."""
+        cursor = _cursor(self.app.engine)
+        return [] if cursor is None else [(CURSOR_HEADER.encode(), cursor.encode())]
 
     def _remember(self, headers: dict[bytes, bytes]) -> None:
         """Whoever asked, if the request came whole and alone, and asked for nothing that makes one request unlike another."""
@@ -144,13 +149,18 @@ def _answer(engine: Engine, headers: dict[bytes, bytes], url: bytes) -> Answer |
     if engine.ready is None:
         return None
     known = headers.get(b"if-none-match")
+    cursor = _cursor(engine)
     try:
         if Scope.INVENTORY_READ not in engine.keys.principal(headers.get(b"authorization")).scopes:
             return None
         found = engine.ready.find(url[len(_URL) :])
     except Exception:
         return None  # whatever is wrong with it, the long way comes to the same and says so
-    return None if found is None else found.answer(None if known is None else known.decode("latin-1"))
+    return None if found is None else found.answer(None if known is None else known.decode("latin-1"), cursor)
+
+
+def _cursor(engine: Engine) -> str | None:
+    return None if engine.hub is None else engine.hub.cursor
 
 
 @cache

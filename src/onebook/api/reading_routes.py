@@ -27,6 +27,8 @@ TAG = "Reading"
 async def get_availability(call: Call[None, AvailabilityQuery]) -> Answer:
     """With `resource_version` it waits a moment for resources to be that far; after that, `behind` names those that are not."""
     query = call.query
+    # Before the answer is made: what is handled meanwhile may be in both, but must not be in neither.
+    cursor = None if call.engine.hub is None else call.engine.hub.cursor
     found = await call.engine.reads.availability(
         query.venue,
         query.starts,
@@ -35,7 +37,7 @@ async def get_availability(call: Call[None, AvailabilityQuery]) -> Answer:
         quantity=query.quantity,
         at_least=versions_wanted(query),
     )
-    return written(found).answer(call.headers.get("if-none-match"))
+    return written(found).answer(call.headers.get("if-none-match"), cursor)
 
 
 @operation(

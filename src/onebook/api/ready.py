@@ -23,6 +23,8 @@ from onebook.views.view import AvailabilityView
 
 AVAILABILITY_PATH = "/v1/availability"
 
+CURSOR_HEADER = "onebook-cursor"
+
 MAX_KEPT_BYTES = 64 << 20
 MAX_QUERY_BYTES = 2048
 MAX_WATCHED = 8
@@ -43,9 +45,10 @@ class Written(NamedTuple):
     etag: str
     caching: tuple[str, str]
 
-    def answer(self, if_none_match: str | None) -> Answer:
-        """200, or 304 for who knows it already."""
-        headers = (("etag", self.etag), self.caching)
+    def answer(self, if_none_match: str | None, cursor: str | None) -> Answer:
+        """200, or 304 for who knows it already. A stream that goes on from the cursor brings all that is not in the answer."""
+        placed = () if cursor is None else ((CURSOR_HEADER, cursor),)
+        headers = (("etag", self.etag), self.caching, *placed)
         if matches(if_none_match, self.etag):
             return Answer(304, b"", headers)
         return Answer(200, self.body, headers)

@@ -83,6 +83,11 @@ class Hub:
         return NOW if cursor is None else await self._resumption.start_of(cursor)
 
     @property
+    def cursor(self) -> str | None:
+        """Where a stream goes on from what has been handled here so far; None before anything has."""
+        return str(self._ring.place) if self._ring.place.horizon else None
+
+    @property
     def is_full(self) -> bool:
         """Whether further clients have to come back later."""
         return len(self._clients) >= self._settings.max_clients
