@@ -16,7 +16,7 @@ TAG = "Reading"
 @operation(
     method="GET",
     path=AVAILABILITY_PATH,
-    summary="What is on sale in a venue, cell by cell",
+    summary="What is on sale in a venue, cell by cell; the header onebook-cursor is where a stream goes on from it",
     tag=TAG,
     scope=Scope.INVENTORY_READ,
     query=AvailabilityQuery,

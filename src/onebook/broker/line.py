@@ -17,6 +17,7 @@ from onebook.broker.protocol import Broker, Message, Subscription
 CONNECT_SECONDS = 5.0
 # A subscription that has brought nothing for so long, not even a heartbeat, may be dead without knowing it.
 RENEW_SECONDS = 10.0
+QUIET_SECONDS = 2.0
 
 log = structlog.get_logger()
 
@@ -91,7 +92,8 @@ class Line:
         return True
 
     async def _subscribe(self) -> tuple[Broker, Subscription]:
-        """Try until it is done, or cancelled."""
+        """Try until it is done, or cancelled. At a first start the relay makes the stream only while we are asking for it."""
+        began_at = asyncio.get_running_loop().time()
         for delay in delays():
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
@@ -105,7 +107,8 @@ class Line:
                 if not is_fault(error):
                     raise
                 self.has_failed = True
-                log.warning("cannot_subscribe", reason=repr(error))
+                is_young = asyncio.get_running_loop().time() - began_at < QUIET_SECONDS
+                (log.info if is_young else log.warning)("cannot_subscribe", reason=repr(error))
             await asyncio.sleep(delay)
         raise RuntimeError("delays never end")
 
