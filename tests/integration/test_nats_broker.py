@@ -135,6 +135,24 @@ async def test_a_consumer_may_not_speak_for_others(nats: Nats, subject: str) -> 
             await connection.request(subject)
 
 
+async def test_a_foreign_message_does_not_stop_the_relay(nats: Nats) -> None:
+    """An answer that a consumer has sent into the stream is no event, names no place, and the relay publishes on behind it."""
+    relay, consumer = await nats.relay(), await nats.consumer()
+    first, second = chain(1, 2)
+    async with relay.publisher() as publisher:
+        await publisher.publish(first)
+    async with nats.connection(nats.credentials.consumer_url) as connection:
+        await connection.publish(f"{STREAM_API}.INFO.ONEBOOK", b"", "onebook.events")
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while b'"last_seq":2' not in await connection.request(f"{STREAM_API}.INFO.ONEBOOK"):
+                pass
+    async with relay.publisher() as publisher:
+        assert await publisher.last() is None
+        subscription = await consumer.subscribe()
+        await publisher.publish(second)
+        assert messages(await fetched(subscription, 1)) == [second]
+
+
 @pytest.mark.parametrize("subject", ["_INBOX.relay.>", "onebook.events", ">"])
 async def test_a_consumer_may_not_listen_elsewhere(nats: Nats, subject: str) -> None:
     """A consumer hears what is stored and its own answers, nothing else."""

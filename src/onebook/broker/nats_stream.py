@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import structlog
 from nats.aio.msg import Msg
 
 from onebook.broker.nats_connection import Connection, Refused
@@ -22,6 +23,8 @@ PREVIOUS = "Onebook-Previous"
 COMMITTED = "Onebook-Committed"
 KIND = "Onebook-Kind"
 HORIZON = "Onebook-Horizon"
+
+log = structlog.get_logger()
 
 
 class State(msgspec.Struct, frozen=True):
@@ -81,7 +84,7 @@ class Stream:
         return found
 
     async def last(self, connection: Connection) -> Message | None:
-        """The latest message, from the stream's leader."""
+        """The latest message, from the stream's leader; None where it is none of the relay's, so that the relay begins anew."""
         state = (await self.info(connection)).state
         if not state.messages:
             return None
@@ -94,7 +97,11 @@ class Stream:
             raise
         stored = msgspec.json.decode(answer, type=_StoredAnswer).message
         headers = dict(line.split(": ", 1) for line in stored.hdrs.decode().split("\r\n")[1:] if line)
-        return message_of(headers, stored.data)
+        try:
+            return message_of(headers, stored.data)
+        except BrokerError as error:
+            log.error("stream_has_a_foreign_message", reason=str(error))
+            return None
 
     def _api(self, verb: str) -> str:
         return f"$JS.API.STREAM.{verb}.{self.name}"

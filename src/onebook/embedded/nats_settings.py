@@ -50,7 +50,9 @@ def server_settings(store: Path, port: int, passwords: Passwords, max_store_mib:
     """The configuration file. JSON is valid in it, and is how texts get quoted.
 
     The consumer is given no way to make a JetStream consumer: that would let it name any subject for JetStream to publish to.
-    It hears what the stream repeats once it has stored it, and reads back by DIRECT.GET, which changes nothing.
+    It hears what the stream repeats once it has stored it, and reads back by DIRECT.GET, which changes nothing. What it could do
+    on purpose is name the stream's subject for the answer to a question: the stream then has a message without the relay's
+    headers, which nobody takes for an event, and which has all begin anew (see Stream.last).
     """
     quoted = msgspec.json.encode(str(store)).decode()
     return f"""# Written anew at every start.
