@@ -95,7 +95,7 @@ def test_it_tells_each_step_and_then_that_it_is_ready() -> None:
     assert re.fullmatch(r"ready http://127\.0\.0\.1:\d+\n", ready)
     assert rest == ""
     told = re.findall(r"^(\w+) +\d+\.\d\d s$", steps, re.M)
-    assert told == ["keys", "database", "migrations", "workers"]
+    assert told == ["keys", "database", "migrations", "broker", "processes"]
 
 
 def test_a_second_up_is_told_who_has_the_folder(server: Server) -> None:
