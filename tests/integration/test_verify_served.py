@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 import pytest
@@ -29,7 +29,7 @@ async def market(bench: Bench) -> Bench:
     """A room with a few nights sold, staff with hours in a town that puts its clocks back, and seats of two sessions."""
     await bench.room("alfama/double", capacity=3)
     await bench.room("alfama/suite")
-    exceptions = {(MORNING + timedelta(days=1)).date(): ((600, 660),)}
+    exceptions: dict[date, tuple[tuple[int, int], ...]] = {(MORNING + timedelta(days=1)).date(): ((600, 660),)}
     hours = OpeningHours(weekly=(((540, 1080), (1080, 1500)),) * 7, exceptions=exceptions)
     options = {"unit": Unit.MINUTE, "cell_minutes": 15, "hours": hours}
     await bench.resource("alfama/ana", kind=Kind.STAFF, **options)

@@ -20,7 +20,7 @@ def test_a_line_tells_its_process_and_is_one_write() -> None:
     """Processes that share one stderr can be told apart, and do not write into each other's lines, buffered or not."""
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with here, there:
-        subprocess.run([sys.executable, "-u", "-c", SAYS], stderr=there, check=True, timeout=30)
+        subprocess.run([sys.executable, "-u", "-c", SAYS], stderr=there.fileno(), check=True, timeout=30)
         written = here.recv(4096)
     assert written.endswith(b"}\n")
     assert msgspec.json.decode(written)["process"] == "relay"

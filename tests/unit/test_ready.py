@@ -48,7 +48,7 @@ def _session(code: str, starts: str) -> tuple[str, dict[str, Any]]:
 
 
 TABLE_GRID = {"unit": "minute", "cell_minutes": 60, "kind": "table"}
-CLOSED_IN_DECEMBER = {"weekly": [[] for _ in range(7)], "exceptions": {}}
+CLOSED_IN_DECEMBER: dict[str, Any] = {"weekly": [[] for _ in range(7)], "exceptions": {}}
 BEFORE = (
     ("venue.defined", {"id": 1, "venue": "lux", "name": "l", "timezone": "UTC", "currency": "EUR", "market": "m"}),
     _defined(1, _definition(1, "double")),
