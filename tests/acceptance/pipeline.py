@@ -241,7 +241,8 @@ class Pipeline:
         assert not self.webhooks.disorders
         assert not self.webhooks.forged
         assert not self.market.strange
-        assert [(mirror.gaps, mirror.resets) for mirror in self.streams] == [(0, 0)] * len(self.streams)
+        trouble = [(mirror.gaps, mirror.resets) for mirror in self.streams]
+        assert trouble == [(0, 0)] * len(self.streams), f"(gaps, resets) of the streams: {trouble}"
         report = await verify(self.database_url, expect_sweeper=True)
         assert report.ok, [check for check in report.checks if not check.ok]
 

@@ -113,7 +113,7 @@ def test_a_clock_change_neither_loses_nor_repeats_an_hour(api: Api) -> None:
         ("/v1/availability?venue=x&venue=y&from=2026-12-01&to=2026-12-02", "venue"),
         ("/v1/availability?venue={venue}&from=2026-12-02&to=2026-12-01", "to"),
         ("/v1/availability?venue={venue}&from=tomorrow&to=2026-12-01", "from"),
-        ("/v1/availability?venue={venue}&from=2026-12-01&to=2026-12-02&quantity=0", "quantity"),
+        ("/v1/availability?venue={venue}&from=2026-12-01&to=2026-12-02&quantity=-1", "quantity"),
         ("/v1/availability?venue={venue}&from=2026-12-01&to=2026-12-02&resource_version=x", "resource_version"),
         ("/v1/availability?venue=%00&from=2026-12-01&to=2026-12-02", "venue"),
         ("/v1/search?from=2026-12-01&to=2026-12-02", "market"),

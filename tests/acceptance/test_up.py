@@ -169,7 +169,7 @@ def interrupted(number: signal.Signals, *arguments: str) -> int:
         start_new_session=True,
     ) as process:
         assert process.stderr is not None
-        while not process.stderr.readline().startswith("workers"):
+        while not process.stderr.readline().startswith("processes"):
             assert process.poll() is None
         processes = psutil.Process(process.pid).children(recursive=True)
         assert processes

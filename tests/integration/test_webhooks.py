@@ -185,8 +185,12 @@ async def test_gone_disables(partner: Partner) -> None:
         await partner.hold("alfama/double", 1)
         await finished(partner, endpoint.id, 1, "dead")
         identity = EndpointId(endpoint.id)
-        found = await partner.subscriptions.one(identity, None)
-        assert found is not None and (found.status, found.reason) == ("disabled", "it answered 410 Gone")
+
+        async def is_disabled() -> bool:
+            found = await partner.subscriptions.one(identity, None)
+            return found is not None and (found.status, found.reason) == ("disabled", "it answered 410 Gone")
+
+        await eventually(is_disabled)
 
         async def is_heard() -> bool:
             return not webhooks.handler.endpoints[identity].is_active

@@ -5,7 +5,7 @@ too, so that both are the same bytes. What bounds me: a number of answers and MA
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 from urllib.parse import parse_qsl
@@ -162,7 +162,7 @@ def _kept(answered: Written, place: Place, query: AvailabilityQuery) -> _Kept:
 
 def _parsed(query_string: bytes) -> AvailabilityQuery:
     given: dict[str, str | list[str]] = {}
-    for name, value in parse_qsl(query_string.decode("ascii"), keep_blank_values=True, strict_parsing=True):
+    for name, value in _pairs(query_string.decode("ascii")):
         if name in _REPEATED:
             several = given.setdefault(name, [])
             if isinstance(several, list):
@@ -172,3 +172,17 @@ def _parsed(query_string: bytes) -> AvailabilityQuery:
         else:
             given[name] = value
     return msgspec.convert(given, AvailabilityQuery, strict=False)
+
+
+def _pairs(text: str) -> Iterable[tuple[str, str]]:
+    """The parameters; where nothing is escaped, as in most queries, without the standard library's care for what is."""
+    if "%" in text or "+" in text:
+        return parse_qsl(text, keep_blank_values=True, strict_parsing=True)
+    return (_pair(part) for part in text.split("&"))
+
+
+def _pair(part: str) -> tuple[str, str]:
+    name, equals, value = part.partition("=")
+    if not equals:
+        raise ValueError("a parameter has no value")
+    return name, value

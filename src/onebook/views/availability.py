@@ -65,7 +65,8 @@ def availability(
         raise UnknownName("venue", venue)
     period = period_of(starts, ends, place.zone)
     found = listings_of(place, resources)
-    sittings = place.sittings(*period.instants)
+    by_session = any(listing.grid.unit is Unit.SESSION for listing in found)
+    sittings = place.sittings(*period.instants) if by_session else []
     if sum(_count(listing.grid, period, sittings) for listing in found) > MAX_CELLS_PER_ANSWER:
         raise Unprocessable(
             "answer-too-large",
