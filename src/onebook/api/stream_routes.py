@@ -198,6 +198,8 @@ async def _start(hub: Hub, query: StreamQuery, cursor: str | None) -> Any:
 def _hub(engine: Engine) -> Hub:
     if engine.hub is None:
         raise _unavailable("unavailable", "this worker has no stream")
+    if engine.hub.cursor is None:  # whoever joined now would be told a place that nobody can go on from
+        raise _unavailable("unavailable", "this worker is only starting")
     return engine.hub
 
 
