@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -45,7 +44,25 @@ class _Outline(msgspec.Struct, frozen=True, gc=False):
 class StreamEvent:
     """One entry. `body` is its CloudEvent JSON, made once, by the relay or by whoever read the log."""
 
+    __slots__ = (
+        "_public_body",
+        "body",
+        "channel",
+        "committed_at",
+        "id",
+        "lsn",
+        "position",
+        "resources",
+        "source",
+        "subject",
+        "time",
+        "traceparent",
+        "txn",
+        "type",
+    )
+
     def __init__(self, body: bytes, outline: _Outline, committed_at: float, lsn: int) -> None:
+        self._public_body: bytes | None = None
         txn, _, position = outline.sequence.partition(".")
         self.body = body
         self.txn = int(txn)
@@ -73,11 +90,14 @@ class StreamEvent:
             return (self.source.rpartition("/")[2],)
         return tuple(dict.fromkeys(touched.resource.partition("/")[0] for touched in self.resources))
 
-    @cached_property
+    @property
     def public_body(self) -> bytes:
-        """What anybody may know of it: the same id, what is available now, and nothing about who took it."""
-        if not self.is_private:
-            return self.body
+        """What anybody may know of it: the same id, what is available now, and nothing about who took it. Made once."""
+        if self._public_body is None:
+            self._public_body = self._redacted() if self.is_private else self.body
+        return self._public_body
+
+    def _redacted(self) -> bytes:
         public = {
             "id": self.id,
             "type": AVAILABILITY_TYPE,
