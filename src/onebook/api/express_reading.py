@@ -5,9 +5,10 @@ ordinary route (ready.py writes both). A query that is wrong, or has to wait for
 are made. What bounds me: ready.py.
 
 Clients that ask again and again send the same headers each time. On a connection whose last request was answered here, one
-that differs from it only in its query, and whose answer is kept, is not even parsed: these very bytes have been before.
+that differs from it only in its query is not even parsed, since all but the query has been.
 """
 
+import re
 import time
 from functools import cache
 from time import perf_counter
@@ -23,13 +24,14 @@ from onebook.api.express_stream import StreamingProtocol
 from onebook.api.headers import traceparent_of
 from onebook.api.metrics import REQUEST_SECONDS
 from onebook.api.reading_routes import get_availability
-from onebook.api.ready import AVAILABILITY_PATH, CURSOR_HEADER, ReadyAnswers
+from onebook.api.ready import AVAILABILITY_PATH, CURSOR_HEADER, ReadyAnswers, Written
 from onebook.api.roles import Scope
 
 _URL = AVAILABILITY_PATH.encode() + b"?"
 _REQUEST = b"GET " + _URL
 _VERSION = b" HTTP/1.1\r\n"
 _END = b"\r\n\r\n"
+_PLAIN = re.compile(rb"[!$-;=?-~]+")
 _NEEDS_THE_LONG_WAY = (b"content-length", b"transfer-encoding", b"expect")
 
 
@@ -96,8 +98,7 @@ class ReadingProtocol(StreamingProtocol):
             or self.app.engine is None
         ):
             return False
-        ready: ReadyAnswers = self.app.engine.ready
-        found = ready.kept(request[len(_REQUEST) :])
+        found = _found(self.app.engine.ready, request[len(_REQUEST) :])
         if found is None:
             return False
         entered = tracing.enter(None)
@@ -157,6 +158,16 @@ def _answer(engine: Engine, headers: dict[bytes, bytes], url: bytes) -> Answer |
     except Exception:
         return None  # whatever is wrong with it, the long way comes to the same and says so
     return None if found is None else found.answer(None if known is None else known.decode("latin-1"), cursor)
+
+
+def _found(ready: ReadyAnswers, query_string: bytes) -> Written | None:
+    """The answer to a query that nobody has parsed; None where it takes the long way to say what is wrong with it."""
+    if (kept := ready.kept(query_string)) is not None:
+        return kept
+    try:
+        return ready.find(query_string) if _PLAIN.fullmatch(query_string) else None
+    except Exception:
+        return None
 
 
 def _cursor(engine: Engine) -> str | None:

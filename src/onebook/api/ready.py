@@ -104,10 +104,10 @@ class ReadyAnswers:
 
         Raises what availability() raises, ValueError and msgspec.ValidationError; the ordinary route says what of it.
         """
-        if (ready := self.kept(query_string)) is not None:
-            return ready
         stock = self._of_the_present()
         kept = self._kept.get(query_string)
+        if kept is not None and kept.stands():
+            return kept.written
         if len(query_string) > MAX_QUERY_BYTES:
             return None
         query = _parsed(query_string) if kept is None else kept.query
