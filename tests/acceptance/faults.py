@@ -26,7 +26,7 @@ from onebook.log.read import Cursor
 from tests.acceptance.crowd import OPENING
 from tests.acceptance.mirror import answered
 from tests.acceptance.pipeline import ANSWER_SECONDS, NIGHTS, POLL_SECONDS, PROMISED_SECONDS, ROOMS, VENUE, Pipeline
-from tests.conftest import Server, onebook
+from tests.conftest import onebook
 
 Fault = Callable[[Pipeline], Awaitable[None]]
 """Returns when it is over; what follows is recovery."""
@@ -38,12 +38,17 @@ WORDS_OF_POISON = json.dumps({"resources": "none of this can be read"})
 REPETITIONS = 10
 
 
-def broker_process(server: Server) -> psutil.Process:
-    """The nats-server that the supervisor has started. Raises LookupError while there is none."""
-    for child in psutil.Process(server.process.pid).children():
-        if child.name() == "nats-server":
-            return child
-    raise LookupError("there is no nats-server")
+async def broker_process(pipeline: Pipeline) -> psutil.Process:
+    """The nats-server that the supervisor has started, or is about to: mirrors are right again before it is back."""
+    supervisor = psutil.Process(pipeline.server.process.pid)
+    found: list[psutil.Process] = []
+
+    async def is_there() -> bool:
+        found[:] = [child for child in supervisor.children() if child.name() == "nats-server"]
+        return bool(found)
+
+    await pipeline.until(is_there, PROMISED_SECONDS)
+    return found[0]
 
 
 @contextmanager
@@ -85,14 +90,14 @@ async def worker_killed(pipeline: Pipeline, worker: int) -> None:
 
 async def broker_killed(pipeline: Pipeline) -> None:
     """It comes back with its store."""
-    broker_process(pipeline.server).kill()
+    (await broker_process(pipeline)).kill()
 
 
 async def broker_and_store_lost(pipeline: Pipeline) -> None:
     """It comes back with nothing, and begins a new stream."""
+    broker = await broker_process(pipeline)
     os.kill(pipeline.server.process.pid, signal.SIGSTOP)  # or it would be back before the store is gone
     try:
-        broker = broker_process(pipeline.server)
         broker.kill()
         store = pipeline.server.data / "nats"
         store.rename(store.with_name(f"lost-{uuid4().hex}"))
@@ -110,7 +115,8 @@ async def database_killed(pipeline: Pipeline) -> None:
 
 async def broker_frozen(pipeline: Pipeline) -> None:
     """Nobody is told that it is away: connections stay, and nothing comes. Bookings go on."""
-    with frozen(broker_process(pipeline.server).pid):
+    broker = await broker_process(pipeline)
+    with frozen(broker.pid):
         await _unheard(pipeline)
 
 
@@ -125,8 +131,9 @@ def broker_away(seconds: float) -> Fault:
 
     async def fault(pipeline: Pipeline) -> None:
         began = time.monotonic()
+        broker = await broker_process(pipeline)
         with frozen(pipeline.server.process.pid):
-            broker_process(pipeline.server).kill()
+            broker.kill()
             await _unheard(pipeline)
             while time.monotonic() < began + seconds:
                 await pipeline.market.after(50)

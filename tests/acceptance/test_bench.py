@@ -86,6 +86,7 @@ async def test_a_rate_is_kept_and_a_poller_sees_it_late(folder: Path) -> None:
     assert 0 < polled.arrivals.all.p50_ms <= polled.arrivals.all.max_ms
 
 
+@pytest.mark.slow
 async def test_a_quick_round_of_sync_measures_all_that_it_reports() -> None:
     """Every client hears of every booking, with the pipeline holds go on beside those without, and no figure is missing."""
     told: list[str] = []
