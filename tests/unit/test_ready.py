@@ -92,7 +92,8 @@ def test_a_change_reaches_every_kept_answer(change: str) -> None:
     stock = _stock()
     kept, _ = _answers(stock)
     before = [kept.find(query) for query in QUERIES]
-    assert [kept.kept(query) for query in QUERIES] == before, "they are kept while nothing moves"
+    again = [kept.find(query) for query in QUERIES]
+    assert all(one is other for one, other in zip(before, again, strict=True)), "they are kept while nothing moves"
     kind, facts = CHANGES[change]
     wanted: dict[str, int] = {}
     take_entry(stock, kind, msgspec.json.encode(facts).decode(), wanted)
@@ -110,7 +111,6 @@ def test_a_stock_that_was_replaced_is_not_kept_alive() -> None:
         kept.find(query)
     gone, view.stock = weakref.ref(first), _stock()
     del first
-    assert kept.kept(NAMED) is None, "an answer from the old stock is none"
     kept.find(HALL)
     gc.collect()
     assert gone() is None

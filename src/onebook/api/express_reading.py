@@ -162,8 +162,6 @@ def _answer(engine: Engine, headers: dict[bytes, bytes], url: bytes) -> Answer |
 
 def _found(ready: ReadyAnswers, query_string: bytes) -> Written | None:
     """The answer to a query that nobody has parsed; None where it takes the long way to say what is wrong with it."""
-    if (kept := ready.kept(query_string)) is not None:
-        return kept
     try:
         return ready.find(query_string) if _PLAIN.fullmatch(query_string) else None
     except Exception:

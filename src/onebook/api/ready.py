@@ -127,11 +127,6 @@ class ReadyAnswers:
         self._keep(query_string, _kept(answered, place, query))
         return answered
 
-    def kept(self, query_string: bytes) -> Written | None:
-        """The answer to a query that has been answered before, while nothing of it has moved."""
-        kept = self._kept.get(query_string)
-        return kept.written if kept is not None and self._stock is self._view.stock and kept.stands() else None
-
     def _of_the_present(self) -> Stock:
         """The stock; where it is a new one, nothing is left that would hold the one before in memory."""
         stock = self._view.stock

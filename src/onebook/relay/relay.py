@@ -88,7 +88,7 @@ class Relay:
 
     @property
     def trouble(self) -> str | None:
-        """What keeps it from publishing, for whoever asks about readiness."""
+        """What keeps it from publishing; None while nothing does."""
         if self._fault is None and self._publishing is not None:
             return self._publishing.trouble
         return self._fault
