@@ -31,6 +31,10 @@ class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which PostgreSQL; an empty url means the embedded one."""
 
     url: str
+    ledger_url: str
+    reader_url: str
+    payments_url: str
+    customers_url: str
     reader_connections: Count
 
 
@@ -121,6 +125,35 @@ class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_hours: Count
 
 
+class PaymentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who charges, and how long anybody waits for it."""
+
+    gateway: Literal["simulator", "stripe"]
+    simulator_url: str
+    simulator_secret: str
+    stripe_url: str
+    stripe_key: str
+    stripe_webhook_secret: str
+    timeout_seconds: Annotated[float, Meta(gt=0, le=60)]
+    answer_seconds: Annotated[float, Meta(gt=0, le=4.5)]
+    concurrency: Count
+    max_waiting: Count
+    breaker_failures: Count
+    breaker_seconds: Seconds
+    challenge_seconds: Seconds
+    resume_seconds: Seconds
+    quote_seconds: Seconds
+
+
+class CustomerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the key lies that wraps the customers' keys."""
+
+    key_store: Literal["local", "google"]
+    google_kms_url: str
+    google_kms_key: str
+    google_token_file: str
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of them, by section."""
 
@@ -134,6 +167,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     views: ViewSettings
     push: PushSettings
     webhooks: WebhookSettings
+    payments: PaymentSettings
+    customers: CustomerSettings
     alerts: AlertSettings
     tracing: TracingSettings
 
@@ -169,6 +204,8 @@ def load(
         raise BadConfig(f"a setting has a value it cannot have: {error}") from error
     if settings.alerts.url and not settings.alerts.secret.startswith("whsec_"):
         raise BadConfig("alerts.url needs alerts.secret, a whsec_… with which alerts are signed")
+    if settings.payments.gateway == "stripe" and not settings.payments.stripe_key:
+        raise BadConfig("payments.gateway stripe needs payments.stripe_key, your secret key there")
     return settings
 
 

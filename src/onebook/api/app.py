@@ -13,12 +13,18 @@ from litestar.handlers import HTTPRouteHandler
 
 from onebook.api import (
     booking_routes,
+    checkout_routes,
+    customer_routes,
     dead_letter_routes,
     definition_routes,
     delta_routes,
     documentation_routes,
+    gateway_routes,
+    money_routes,
+    offer_routes,
     pipeline_routes,
     probe_routes,
+    quote_routes,
     reading_routes,
     stream_routes,
     webhook_routes,
@@ -31,7 +37,13 @@ from onebook.api.problems import failure_answer
 
 ROOMS = (
     definition_routes,
+    offer_routes,
+    quote_routes,
     booking_routes,
+    checkout_routes,
+    money_routes,
+    gateway_routes,
+    customer_routes,
     reading_routes,
     stream_routes,
     delta_routes,

@@ -8,6 +8,12 @@ from onebook.api.tokens import Keys
 from onebook.broker.dead_letters import DeadLetters
 from onebook.channels.delta import Deltas
 from onebook.channels.subscriptions import Subscriptions
+from onebook.checkout.checkouts import Checkouts
+from onebook.checkout.money import MoneyBook
+from onebook.checkout.offers import Offers
+from onebook.checkout.quotes import Quotes
+from onebook.checkout.settlements import Settlements
+from onebook.customers.customers import Customers
 from onebook.ledger.definitions import Definitions
 from onebook.ledger.ledger import Ledger
 from onebook.push.hub import Hub
@@ -28,6 +34,12 @@ class Engine:
     dead_letters: DeadLetters
     webhooks: Subscriptions
     deltas: Deltas
+    offers: Offers
+    quotes: Quotes
+    checkouts: Checkouts
+    settlements: Settlements
+    money: MoneyBook
+    customers: Customers
     health: Mapping[str, HealthCheck] = field(default_factory=dict)
     answer_seconds: float = 4.5
     """After which an answer is given up: a database that is away must be told within 5 s."""

@@ -10,6 +10,7 @@ class Scope(StrEnum):
     INVENTORY_WRITE = "inventory:write"
     BOOKINGS_READ = "bookings:read"
     BOOKINGS_WRITE = "bookings:write"
+    PAYMENTS_READ = "payments:read"
     PAYMENTS_WRITE = "payments:write"
     CUSTOMERS_READ = "customers:read"
     CUSTOMERS_WRITE = "customers:write"
@@ -29,15 +30,24 @@ class Role(StrEnum):
     STOREFRONT = "storefront"
 
 
-_SELLING = frozenset({Scope.INVENTORY_READ, Scope.BOOKINGS_READ, Scope.BOOKINGS_WRITE})
+# Who sells may have it paid for as well, each its own bookings only.
+_SELLING = frozenset({Scope.INVENTORY_READ, Scope.BOOKINGS_READ, Scope.BOOKINGS_WRITE, Scope.PAYMENTS_WRITE})
 
 SCOPES_OF_ROLE: dict[Role, frozenset[Scope]] = {
     Role.ADMIN: frozenset(Scope),
-    Role.OPERATOR: _SELLING | {Scope.INVENTORY_WRITE, Scope.CUSTOMERS_READ, Scope.CHANNELS_WRITE, Scope.OPS_READ},
+    Role.OPERATOR: _SELLING
+    | {
+        Scope.INVENTORY_WRITE,
+        Scope.PAYMENTS_READ,
+        Scope.CUSTOMERS_READ,
+        Scope.CUSTOMERS_WRITE,
+        Scope.CHANNELS_WRITE,
+        Scope.OPS_READ,
+    },
     Role.CHANNEL: _SELLING,
     Role.READER: frozenset({Scope.INVENTORY_READ, Scope.BOOKINGS_READ, Scope.OPS_READ}),
-    Role.PAYMENTS: frozenset({Scope.BOOKINGS_READ, Scope.PAYMENTS_WRITE}),
-    Role.STOREFRONT: _SELLING,
+    Role.PAYMENTS: frozenset({Scope.BOOKINGS_READ, Scope.PAYMENTS_READ, Scope.PAYMENTS_WRITE}),
+    Role.STOREFRONT: _SELLING | {Scope.CUSTOMERS_WRITE},
 }
 
 CHANNEL_OF_ROLE = {

@@ -12,6 +12,12 @@ from onebook.broker.dead_letters import DeadLetters
 from onebook.channels.delta import Deltas
 from onebook.channels.handler import NAME as WEBHOOKS
 from onebook.channels.subscriptions import Subscriptions
+from onebook.checkout.checkouts import Checkouts
+from onebook.checkout.money import MoneyBook
+from onebook.checkout.offers import Offers
+from onebook.checkout.quotes import Quotes
+from onebook.checkout.settlements import Settlements
+from onebook.customers.customers import Customers
 from onebook.job import Job
 from onebook.ledger.catalog import Catalog
 from onebook.ledger.committer import Committer
@@ -72,6 +78,12 @@ async def open_engine(job: Job) -> AsyncIterator[Engine]:
                 dead_letters=DeadLetters(reader),
                 webhooks=Subscriptions(reader, settings.webhooks),
                 deltas=Deltas(reader, catalog),
+                offers=Offers(reader),
+                quotes=Quotes(reader),
+                checkouts=Checkouts(reader),
+                settlements=Settlements(reader),
+                money=MoneyBook(reader),
+                customers=Customers(reader),
                 hub=hub,
                 ready=ReadyAnswers(view, settings.views.cached_answers),
                 health=health,

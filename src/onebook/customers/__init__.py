@@ -1,0 +1,1 @@
+"""Customers: encrypted profiles, found by exact e-mail, exported and erased."""
