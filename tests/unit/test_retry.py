@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onebook.breaker import Breaker, BreakerState
 from onebook.channels.endpoints import Endpoint, EndpointId, full_types, message_id, position_of
 from onebook.channels.lane import Lane, Owed
 from onebook.channels.retry import (
     LONGEST_WAIT_SECONDS,
-    Breaker,
-    BreakerState,
     Outcome,
     Patience,
     Verdict,

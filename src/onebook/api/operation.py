@@ -70,7 +70,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 class Call(Generic[B, Q]):
     """A request whose token, query and body are good."""
 
-    __slots__ = ("_principal", "body", "canonical", "engine", "headers", "path", "query", "traceparent")
+    __slots__ = ("_principal", "body", "canonical", "engine", "headers", "path", "query", "raw", "traceparent")
 
     def __init__(
         self,
@@ -81,6 +81,7 @@ class Call(Generic[B, Q]):
         query: Q,
         body: B,
         canonical: bytes,
+        raw: bytes,
         traceparent: str | None,
     ) -> None:
         self.engine = engine
@@ -90,6 +91,8 @@ class Call(Generic[B, Q]):
         self.query = query
         self.body = body
         self.canonical = canonical
+        self.raw = raw
+        """The body as it came, for who has to check a signature over it."""
         self.traceparent = traceparent
 
     @property
@@ -163,10 +166,10 @@ async def _call(
         if documented.scope not in principal.scopes:
             raise scope_missing(documented.scope)
     query = None if documented.query is None else _query(documented.query, repeated, request)
-    body, canonical = None, b""
+    body, canonical, raw = None, b"", b""
     if documented.body is not None:
-        body, canonical = await _body(documented, request)
-    return Call(engine, principal, request.path_params, request.headers, query, body, canonical, traceparent)
+        body, canonical, raw = await _body(documented, request)
+    return Call(engine, principal, request.path_params, request.headers, query, body, canonical, raw, traceparent)
 
 
 def _query(shape: Any, repeated: frozenset[str], request: Request[Any, Any, Any]) -> Any:
@@ -181,18 +184,20 @@ def _query(shape: Any, repeated: frozenset[str], request: Request[Any, Any, Any]
     return to_shape(given, shape, strict=False, in_query=True)
 
 
-async def _body(documented: Operation, request: Request[Any, Any, Any]) -> tuple[Any, bytes]:
+async def _body(documented: Operation, request: Request[Any, Any, Any]) -> tuple[Any, bytes, bytes]:
+    """The value, its canonical form, and the bytes that came."""
     raw_length = request.headers.get("content-length", "0")
     announced = int(raw_length) if raw_length.isdecimal() else 0
     raw = await read_body(request.receive, announced, documented.max_body_bytes)
     if not raw and documented.body_optional:
-        return documented.body(), b""
+        return documented.body(), b"", b""
     content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if content_type != "application/json":
         raise Problem(
             415, "unsupported-media-type", "The body must be JSON", detail="send content-type: application/json"
         )
-    return decode_json(raw, documented.body)
+    value, canonical = decode_json(raw, documented.body)
+    return value, canonical, raw
 
 
 def _raw_header(request: Request[Any, Any, Any], name: bytes) -> bytes | None:

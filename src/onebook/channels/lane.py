@@ -12,8 +12,8 @@ from collections import deque
 from enum import Enum, auto
 from operator import attrgetter
 
+from onebook.breaker import Breaker, BreakerState
 from onebook.channels.endpoints import Endpoint
-from onebook.channels.retry import Breaker, BreakerState
 
 
 class State(Enum):

@@ -18,13 +18,14 @@ import asyncpg
 import msgspec
 
 from onebook import tracing
+from onebook.breaker import Breaker, BreakerState
 from onebook.broker.metrics import END_TO_END
 from onebook.channels.endpoints import TEST_TYPE, Endpoint, EndpointId, message_id
 from onebook.channels.handler import SQL
 from onebook.channels.lane import Lane, Owed
 from onebook.channels.metrics import ATTEMPT_SECONDS, BACKLOG, BREAKER, DELIVERIES
 from onebook.channels.post import Post, Reply
-from onebook.channels.retry import Breaker, BreakerState, Outcome, Patience, judge
+from onebook.channels.retry import Outcome, Patience, judge
 from onebook.config import WebhookSettings
 from onebook.log.stream import StreamEvent, event_of_row
 
