@@ -37,15 +37,28 @@ class State(StrEnum):
 FINAL = frozenset({State.COMPLETED, State.FAILED})
 
 
-class Checkout(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of payment.checkout. `revision` is raised by one by each write, which compares it: two workers cannot both move it.
+class Purpose(StrEnum):
+    """What is paid for."""
 
-    `id` is the key of its payment at the gateway as well. `amount_minor` is what is charged now; of a deposit less than the quote's total.
+    BOOKING = "booking"
+    """A hold, or a booking that was confirmed without being paid: the whole of the quote, or its deposit."""
+    BALANCE = "balance"
+    """What a deposit has left."""
+    AMENDMENT = "amendment"
+    """What other items cost more than those that were paid for: `quote` replaces `former`."""
+
+
+class Checkout(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of payment.checkout. Each write raises `revision` by one and compares it: two workers cannot both move it.
+
+    `id` is the key of its payment at the gateway as well. `amount_minor` is what is charged now: less than the quote's total
+    where that is a deposit, a balance or a difference.
     """
 
     id: str
     revision: int
     booking: BookingId
+    purpose: Purpose
     channel: str
     venues: tuple[str, ...]
     idempotency_key: str
@@ -68,7 +81,9 @@ class Checkout(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None = None
     """Why it failed."""
     amended: tuple[Wanted, ...] | None = None
-    """The items that a confirmed booking shall have instead; None where a hold is paid."""
+    """The items that a confirmed booking shall have instead; only of an amendment."""
+    former: Quote | None = None
+    """What was paid for before; only of an amendment."""
     confirmed_booking: BookingId | None = None
     traceparent: str | None = None
     finished_at: datetime | None = None
