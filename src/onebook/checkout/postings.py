@@ -1,0 +1,194 @@
+"""What happened to a booking's money, as entries of the ledger of money. Pure: a checkout and earlier entries in, new ones out.
+
+Debits are positive, credits negative. Every entry sums to nothing, and so does its part of each venue: what was sold together is
+still in each venue's own books. A posting of nothing is left out, and so is an entry without postings.
+The rules, with examples that are executed as tests, are in docs/money.md.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from onebook.checkout.journal import Account, Entry, Posting
+from onebook.checkout.record import Checkout
+from onebook.model.offers.quote import LineKind, Quote
+
+Sums = Counter[tuple[Account, str]]
+"""Minor units by account and venue."""
+
+_CHARGES = frozenset({"charge", "amendment"})
+_EARNINGS = (Account.REVENUE, Account.TAX, Account.COUPON)
+# What a customer owes, and what was paid in advance of it: together, what is still open.
+_DUES = (Account.RECEIVABLE, Account.DEPOSIT_LIABILITY)
+
+
+def of_completed(checkout: Checkout, before: Sequence[Entry] = ()) -> tuple[Entry, ...]:
+    """What a completed checkout brings into the books: what is owed by its quote, and what was captured of it.
+
+    `before` are the booking's entries so far: none for what was a hold; for an amendment, or for what a deposit left open, those
+    of the checkouts before it. The quote is of the whole booking as it is now: only the difference is charged.
+    """
+    charge = _charged(checkout.quote, before)
+    kind = "charge" if checkout.amended is None else "amendment"
+    captured = _captured(checkout, _together(sums_of(before), charge))
+    entries = (
+        _entry(f"charge:{checkout.id}", kind, checkout, charge),
+        _entry(f"capture:{checkout.id}", "capture", checkout, captured),
+    )
+    return tuple(entry for entry in entries if entry.postings)
+
+
+def of_end(
+    settlement: str, kind: str, checkout: Checkout, before: Sequence[Entry], fees_minor: Mapping[str, int]
+) -> Entry:
+    """The end of a booking, cancelled or not shown up for: of all that was charged the fees remain, the rest is promised back.
+
+    `fees_minor` is by venue. No venue keeps more than it has been paid: ending a booking charges nobody anew.
+    """
+    sums, changed = sums_of(before), Sums()
+    for venue in _venues(sums):
+        kept = min(fees_minor.get(venue, 0), max(0, _paid_in(sums, venue)))
+        for account in (*_EARNINGS, *_DUES):
+            changed[account, venue] = -sums[account, venue]
+        changed[Account.REVENUE, venue] -= kept
+        changed[Account.REFUND, venue] = kept - _paid_in(sums, venue)
+    return _entry(f"settle:{settlement}", kind, checkout, changed)
+
+
+def of_goodwill(settlement: str, checkout: Checkout, before: Sequence[Entry], amount_minor: int) -> Entry:
+    """Money promised back beyond what any policy asks for, out of the revenue of the venues that were paid."""
+    sums, changed = sums_of(before), Sums()
+    venues = _venues(sums)
+    for venue, share in zip(
+        venues, _split(amount_minor, [max(0, _paid_in(sums, venue)) for venue in venues]), strict=True
+    ):
+        changed[Account.REVENUE, venue] = share
+        changed[Account.REFUND, venue] = -share
+    return _entry(f"settle:{settlement}", "goodwill", checkout, changed)
+
+
+def of_lesser(settlement: str, checkout: Checkout, before: Sequence[Entry], quote: Quote) -> Entry:
+    """An amendment after which no more is due: what was paid beyond the new quote is promised back."""
+    changed = _charged(quote, before)
+    sums = _together(sums_of(before), changed)
+    dues = {venue: _dues_in(sums, venue) for venue in _venues(sums)}
+    overpaid = -sum(dues.values())
+    if overpaid >= 0:
+        over = [max(0, -due) for due in dues.values()]
+        for (venue, due), share in zip(dues.items(), _split(overpaid, over), strict=True):
+            _close_dues(changed, sums, venue)
+            changed[Account.REFUND, venue] -= share
+            changed[Account.GATEWAY_CLEARING, venue] += due + share  # what one venue was paid is now another's
+    return _entry(f"settle:{settlement}", "amendment", checkout, changed)
+
+
+def of_refund_paid(settlement: str, promise: Entry) -> Entry:
+    """The gateway has given back what was promised."""
+    postings = []
+    for promised in promise.postings:
+        if promised.account is Account.REFUND:
+            postings.append(Posting(Account.REFUND, promised.venue, -promised.amount_minor))
+            postings.append(Posting(Account.GATEWAY_CLEARING, promised.venue, promised.amount_minor))
+    return Entry(f"refund:{settlement}", "refund", promise.booking, promise.channel, promise.currency, tuple(postings))
+
+
+def promised_minor(entry: Entry) -> int:
+    """What an entry promises to give back."""
+    return -sum(posting.amount_minor for posting in entry.postings if posting.account is Account.REFUND)
+
+
+def paid_minor(entries: Iterable[Entry]) -> int:
+    """What has been taken, less what was given or promised back."""
+    sums = sums_of(entries)
+    return sum(_paid_in(sums, venue) for venue in _venues(sums))
+
+
+def dues_minor(entries: Iterable[Entry]) -> int:
+    """What is still open: the balance of the folio. 0 when all is settled, negative where more was paid than is owed."""
+    sums = sums_of(entries)
+    return sum(_dues_in(sums, venue) for venue in _venues(sums))
+
+
+def sums_of(entries: Iterable[Entry]) -> Sums:
+    """What has come together on each account of each venue."""
+    sums = Sums()
+    for entry in entries:
+        for posting in entry.postings:
+            sums[posting.account, posting.venue] += posting.amount_minor
+    return sums
+
+
+def _charged(quote: Quote, before: Iterable[Entry]) -> Sums:
+    """What has to be charged so that what was charged in all is the quote."""
+    changed = Sums()
+    for line in quote.lines:
+        if line.kind is LineKind.TAX:
+            changed[Account.TAX, line.venue] -= line.amount_minor
+        elif line.kind is LineKind.COUPON:
+            changed[Account.COUPON, line.venue] -= line.amount_minor
+        else:
+            changed[Account.REVENUE, line.venue] -= line.amount_minor
+        if line.included:  # it stands within the prices, which are revenue without it
+            changed[Account.REVENUE, line.venue] += line.amount_minor
+    changed.subtract(sums_of(entry for entry in before if entry.kind in _CHARGES))
+    earned = Sums({key: amount for key, amount in changed.items() if key[0] in _EARNINGS})
+    for (_, venue), amount in tuple(earned.items()):
+        earned[Account.RECEIVABLE, venue] -= amount
+    return earned
+
+
+def _captured(checkout: Checkout, sums: Sums) -> Sums:
+    """What was captured pays all that is open, with what was paid in advance; or it is itself paid in advance."""
+    changed = Sums()
+    dues = {venue: _dues_in(sums, venue) for venue in _venues(sums) or checkout.venues}
+    if checkout.amount_minor == sum(dues.values()):
+        for venue, due in dues.items():
+            changed[Account.GATEWAY_CLEARING, venue] = due
+            _close_dues(changed, sums, venue)
+        return changed
+    shares = _split(checkout.amount_minor, [max(0, due) for due in dues.values()])
+    for venue, share in zip(dues, shares, strict=True):
+        changed[Account.GATEWAY_CLEARING, venue] = share
+        changed[Account.DEPOSIT_LIABILITY, venue] = -share
+    return changed
+
+
+def _close_dues(changed: Sums, sums: Sums, venue: str) -> None:
+    for account in _DUES:
+        changed[account, venue] -= sums[account, venue]
+
+
+def _dues_in(sums: Sums, venue: str) -> int:
+    return sum(sums[account, venue] for account in _DUES)
+
+
+def _paid_in(sums: Sums, venue: str) -> int:
+    return sums[Account.GATEWAY_CLEARING, venue] + sums[Account.REFUND, venue]
+
+
+def _together(sums: Sums, more: Sums) -> Sums:
+    """The sum of both. Not `+`, which a Counter has for other things: it leaves out what is negative."""
+    both = Sums(sums)
+    both.update(more)
+    return both
+
+
+def _venues(sums: Sums) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(venue for _, venue in sums))
+
+
+def _entry(effect: str, kind: str, checkout: Checkout, changed: Sums) -> Entry:
+    postings = tuple(Posting(account, venue, amount) for (account, venue), amount in changed.items() if amount)
+    booking = checkout.confirmed_booking or checkout.booking
+    return Entry(effect, kind, booking, checkout.channel, checkout.currency, postings)
+
+
+def _split(amount_minor: int, weights: Sequence[int]) -> list[int]:
+    """An amount in proportion to the weights, the largest remainders rounded up; where none weighs, it is the first one's."""
+    total = sum(weights)
+    if total == 0:
+        return [amount_minor, *(0 for _ in weights[1:])]
+    shares = [amount_minor * weight // total for weight in weights]
+    by_remainder = sorted(range(len(weights)), key=lambda place: -(amount_minor * weights[place] % total))
+    for place in by_remainder[: amount_minor - sum(shares)]:
+        shares[place] += 1
+    return shares
