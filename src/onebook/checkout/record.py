@@ -59,6 +59,8 @@ class Checkout(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     booking: BookingId
     purpose: Purpose
+    confirms: bool
+    """Whether it is this checkout that confirms the booking; else it was confirmed before, and stands whatever comes of this."""
     channel: str
     venues: tuple[str, ...]
     idempotency_key: str

@@ -21,7 +21,7 @@ import msgspec
 from msgspec.structs import replace
 
 from onebook.checkout.gateways.protocol import Payment, PaymentState
-from onebook.checkout.record import FINAL, Checkout, Purpose, State
+from onebook.checkout.record import FINAL, Checkout, State
 from onebook.model.booking import BookingId
 
 GIVE_UP_SECONDS = 120.0
@@ -219,7 +219,7 @@ def _captured(checkout: Checkout, outcome: Outcome, now: datetime, limits: Limit
 
 def _turn_back(checkout: Checkout, code: str, now: datetime, limits: Limits) -> Moved:
     """There is no money: give back the hold, or leave it to another try, and see to it that nothing is taken later."""
-    keeps = checkout.on_decline == "keep" or checkout.purpose is not Purpose.BOOKING
+    keeps = checkout.on_decline == "keep" or not checkout.confirms
     return _to(replace(checkout, code=code), State.VOIDING if keeps else State.RELEASING, now, limits)
 
 

@@ -13,7 +13,7 @@ from onebook.ledger.committer import Committer
 from onebook.ledger.identity import new_id
 from onebook.ledger.page import Settled
 from onebook.ledger.resolve import Cells, resolve, resolve_changes, resolve_known, without_turnaround
-from onebook.model.booking import BookingId
+from onebook.model.booking import BookingId, ItemKey
 from onebook.model.commands import (
     AmendBooking,
     BookingMove,
@@ -81,11 +81,12 @@ class Ledger:
         *,
         channel: str | None,
         traceparent: str | None = None,
+        paid_for: frozenset[ItemKey] | None = None,
     ) -> Settled:
         """Give a living booking other items, in one step."""
         lines = await resolve(wanted, self._catalog)
         return await self._committer.submit(
-            AmendBooking(booking=booking, channel=channel, lines=lines, traceparent=traceparent)
+            AmendBooking(booking=booking, channel=channel, lines=lines, traceparent=traceparent, paid_for=paid_for)
         )
 
     async def change_inventory(

@@ -7,6 +7,8 @@ from typing import NewType
 import msgspec
 
 BookingId = NewType("BookingId", str)
+ItemKey = tuple[str, str, str, str | None, int, int]
+"""What an item is about, wherever it is written: resource, from, to, session, quantity; and how many there are of the same."""
 
 
 class Status(StrEnum):

@@ -5,7 +5,7 @@
 
 import msgspec
 
-from onebook.model.booking import BookingId
+from onebook.model.booking import BookingId, ItemKey
 from onebook.model.resource import Resource
 
 MAX_ITEMS = 100
@@ -74,11 +74,12 @@ class ExtendHold(msgspec.Struct, frozen=True):
 
 
 class ConfirmBooking(msgspec.Struct, frozen=True):
-    """Turn a living hold into a booking without a deadline."""
+    """Turn a living hold into a booking without a deadline. With `paid_for`, only if its items are still those."""
 
     booking: BookingId
     channel: str | None
     traceparent: str | None = None
+    paid_for: frozenset[ItemKey] | None = None
 
 
 class ReleaseHold(msgspec.Struct, frozen=True):
@@ -106,12 +107,16 @@ class CancelBooking(msgspec.Struct, frozen=True):
 
 
 class AmendBooking(msgspec.Struct, frozen=True):
-    """Give a living booking other lines; its own units count as free while the new ones are taken."""
+    """Give a living booking other lines; its own units count as free while the new ones are taken.
+
+    With `paid_for`, only if its items are still those, or the new ones already.
+    """
 
     booking: BookingId
     channel: str | None
     lines: tuple[Line, ...]
     traceparent: str | None = None
+    paid_for: frozenset[ItemKey] | None = None
 
 
 class InventoryChange(msgspec.Struct, frozen=True):

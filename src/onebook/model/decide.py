@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from onebook.model.book import Book
 from onebook.model.bookable import refusal_of_basket
-from onebook.model.booking import LIVE, Booking, Item, Status
+from onebook.model.booking import LIVE, Booking, Item, ItemKey, Status
 from onebook.model.commands import (
     AmendBooking,
     BookingMove,
@@ -27,8 +27,8 @@ from onebook.model.commands import (
 )
 from onebook.model.decide_inventory import change_inventory, lift_block, place_block
 from onebook.model.decision import Decision, Unchanged
-from onebook.model.items import items_of, resources_of, takings
-from onebook.model.refusals import HoldExpired, KeyReused, Refusal, UnknownBooking, WrongState
+from onebook.model.items import items_of, keys_of, resources_of, takings
+from onebook.model.refusals import BookingChanged, HoldExpired, KeyReused, Refusal, UnknownBooking, WrongState
 
 Verdict = Decision | Unchanged | Refusal
 
@@ -89,7 +89,7 @@ def move_booking(command: BookingMove, book: Book, now: datetime) -> Verdict:
     if command.channel is not None and command.channel != booking.channel:
         return UnknownBooking()
     if isinstance(command, ConfirmBooking):
-        return confirm(booking, now)
+        return confirm(booking, now, command.paid_for)
     if isinstance(command, ExtendHold):
         return extend(booking, command.ttl_seconds, now)
     if isinstance(command, ReleaseHold):
@@ -99,8 +99,10 @@ def move_booking(command: BookingMove, book: Book, now: datetime) -> Verdict:
     return amend(booking, command, book, now)
 
 
-def confirm(booking: Booking, now: datetime) -> Verdict:
-    """Only a living hold becomes a booking; confirming again finds it done."""
+def confirm(booking: Booking, now: datetime, paid_for: frozenset[ItemKey] | None = None) -> Verdict:
+    """Only a living hold becomes a booking; confirming again finds it done. What was paid for must be what it has."""
+    if paid_for is not None and keys_of(booking.lines) != paid_for:
+        return BookingChanged()
     if booking.status is Status.CONFIRMED:
         return Unchanged(booking=booking)
     if (refusal := _unless_alive(booking, now)) is not None:
@@ -149,6 +151,8 @@ def amend(booking: Booking, command: AmendBooking, book: Book, now: datetime) ->
         return HoldExpired()
     if _same_lines(booking.lines, command.lines):
         return Unchanged(booking=booking)
+    if command.paid_for is not None and keys_of(booking.lines) != command.paid_for:
+        return BookingChanged()
     refusal = refusal_of_basket(command.lines, book, given_up=booking.lines)
     if refusal is not None:
         return refusal

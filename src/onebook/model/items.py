@@ -1,9 +1,11 @@
 """From the lines of a command to the items of a booking, and what items take of the cells."""
 
+from collections import Counter
 from collections.abc import Iterable
+from typing import Protocol
 
 from onebook.model.book import Book
-from onebook.model.booking import Item, Status
+from onebook.model.booking import Item, ItemKey, Status
 from onebook.model.commands import Line
 from onebook.model.decision import Move
 
@@ -22,6 +24,27 @@ def items_of(lines: Iterable[Line], book: Book) -> tuple[Item, ...]:
         )
         for line in lines
     )
+
+
+class About(Protocol):
+    """Whatever says what an item is about."""
+
+    @property
+    def resource(self) -> str: ...
+    @property
+    def starts(self) -> str: ...
+    @property
+    def ends(self) -> str: ...
+    @property
+    def session(self) -> str | None: ...
+    @property
+    def quantity(self) -> int: ...
+
+
+def keys_of(items: Iterable[About]) -> frozenset[ItemKey]:
+    """What items are about, whatever their order: two baskets are the same if this is."""
+    counted = Counter((item.resource, item.starts, item.ends, item.session, item.quantity) for item in items)
+    return frozenset((*about, count) for about, count in counted.items())
 
 
 def takings(items: Iterable[Item], status: Status, sign: int = 1) -> Iterable[Move]:

@@ -110,6 +110,13 @@ class WrongState(Refusal, frozen=True):
     title = "The booking is not in a state that allows this"
 
 
+class BookingChanged(Refusal, frozen=True):
+    """The booking has other items by now than those that were priced."""
+
+    code = "booking-changed"
+    title = "The booking has been amended meanwhile"
+
+
 class HoldExpired(Refusal, frozen=True):
     """The hold's deadline has passed."""
 

@@ -9,6 +9,7 @@ CREATE TABLE payment.checkout (
     revision          integer NOT NULL,
     booking           uuid NOT NULL,
     purpose           text NOT NULL,
+    confirms          boolean NOT NULL,
     channel           text NOT NULL,
     venues            text[] NOT NULL,
     idempotency_key   text COLLATE "C" NOT NULL,
