@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from onebook.api.tokens import Keys
+from onebook.broker.signing import StreamKeys
 from onebook.child import Child, DidNotStart
 from onebook.config import Settings
 from onebook.embedded.errors import EmbeddedError
@@ -108,6 +109,7 @@ class Supervisor:
         host, port = self._settings.server.host, self._reserved.getsockname()[1]
         with self._timed("keys"):
             Keys.open(self._folder.keys)
+            StreamKeys.open(self._folder.keys)
         with self._timed("database"):
             url = self._settings.database.url if self._postgres is None else await self._postgres.start()
         with self._timed("migrations"):

@@ -12,10 +12,13 @@ from tests.integration.scripted_broker import ScriptedBroker
 from onebook.broker.consumer import Consumer, Turn
 from onebook.broker.handler import Handler
 from onebook.broker.protocol import Broker, Message, MessageKind
+from onebook.broker.signing import StreamKeys
+from onebook.key_file import KEY_BYTES
 from onebook.log.read import event_of
 from onebook.log.stream import StreamEvent, batch_of
 
 MAX_TURNS = 200
+KEYS = StreamKeys(bytes(KEY_BYTES))
 
 _APPEND = """
 INSERT INTO log (txn, time, type, subject, venues, data)
@@ -70,7 +73,8 @@ class Upstream:
         if self.is_away or self._broker.away:
             return
         async with self._broker.publisher() as publisher:
-            await publisher.publish(Message(at["lsn"], self._last_lsn, at["at"], kind, horizon, body))
+            message = Message(at["lsn"], self._last_lsn, at["at"], kind, horizon, body)
+            await publisher.publish(KEYS.signed(message))
         self._last_lsn = at["lsn"]
 
 
@@ -129,7 +133,7 @@ class Bed:
         async def open_broker() -> Broker:
             return self.broker.as_consumer()
 
-        made = Consumer("test", open_broker, self.pool, handlers, **options)
+        made = Consumer("test", open_broker, self.pool, handlers, **{"keys": KEYS, **options})
         self.consumers.append(made)
         return made
 

@@ -12,11 +12,14 @@ import msgspec
 from tests.integration.scripted_broker import ScriptedBroker
 
 from onebook.broker.protocol import Message
+from onebook.broker.signing import StreamKeys
 from onebook.config import load
+from onebook.key_file import KEY_BYTES
 from onebook.log.stream import events_of
 from onebook.relay.relay import Relay
 
 WAIT_SECONDS = 20.0
+KEYS = StreamKeys(bytes(KEY_BYTES))
 APPEND = """
 INSERT INTO log (txn, time, type, subject, venues, traceparent, data)
 SELECT log_txn(), clock_timestamp(), 'booking.held', 'bookings/' || n, ARRAY['alfama', 'a "b"'], NULL, $2::json
@@ -78,7 +81,7 @@ class Relays:
             heartbeat_seconds=heartbeat_seconds,
             max_waiting_mib=max_waiting_mib,
         )
-        relay = Relay(settings, self.url, broker)
+        relay = Relay(settings, self.url, broker, KEYS)
         self.relays.append((relay, asyncio.create_task(relay.run())))
         return relay
 

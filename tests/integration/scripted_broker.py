@@ -11,11 +11,11 @@ broker.stop(); broker.start(keep=False)   # away; back without what it had
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from onebook.broker.protocol import BrokerError, Delivery, Message, NotAllowed, OutOfOrder
+from onebook.broker.protocol import LOOK_BACK, BrokerError, Delivery, Message, NotAllowed, OutOfOrder
 
 
 class ScriptedBroker:
@@ -143,10 +143,11 @@ class ScriptedPublisher:
     ) -> None:
         self._generation = -1
 
-    async def last(self) -> Message | None:
-        """The latest message stored."""
+    async def last(self, is_genuine: Callable[[Message], bool]) -> Message | None:
+        """The latest genuine message stored."""
         self._broker.check()
-        return self._broker.stored[-1].message if self._broker.stored else None
+        latest = reversed(self._broker.stored[-LOOK_BACK:])
+        return next((delivery.message for delivery in latest if is_genuine(delivery.message)), None)
 
     async def publish(self, message: Message) -> None:
         """Stored when the call begins, acknowledged a moment later."""

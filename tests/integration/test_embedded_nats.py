@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.conftest import data_folder
+from tests.integration.broker_conformance import anything
 
 from onebook.broker.nats import open_nats
 from onebook.broker.protocol import Message
@@ -174,6 +175,6 @@ async def last_lsn(url: str) -> int | None:
     """The latest message's."""
     broker = await open_nats(url)
     async with broker.publisher() as publisher:
-        last = await publisher.last()
+        last = await publisher.last(anything)
     await broker.close()
     return last.lsn if last else None

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from tests.integration.relays import APPEND, Broker, Relays, assert_chained, open_relays, until
+from tests.integration.relays import APPEND, KEYS, Broker, Relays, assert_chained, open_relays, until
 
 from onebook import tracing
 from onebook.broker.metrics import CDC_LAG
@@ -197,7 +197,7 @@ async def test_a_broker_that_lost_its_tail_breaks_the_chain(relays: Relays) -> N
 async def test_a_brokers_store_from_another_life_is_not_believed(relays: Relays) -> None:
     """Messages beyond the end of the WAL do not have the relay skip what is new."""
     broker = Broker()
-    broker.store(Message(lsn=2**60, previous=0, committed_at=0.0))
+    broker.store(KEYS.signed(Message(lsn=2**60, previous=0, committed_at=0.0)))
     await relays.leads(relays.start(broker))
     await relays.append(3)
     await until(lambda: len(broker.positions) == 3)

@@ -1,7 +1,7 @@
 """The broker that tests of relay and consumers use is one: it passes the suite, and does wrong when told to."""
 
 import pytest
-from tests.integration.broker_conformance import BrokerConformance, Brokers, chain, fetched, messages
+from tests.integration.broker_conformance import BrokerConformance, Brokers, anything, chain, fetched, messages
 from tests.integration.scripted_broker import ScriptedBroker, ScriptedConsumer
 
 from onebook.broker.protocol import BrokerError
@@ -57,4 +57,4 @@ class TestScriptedBroker(BrokerConformance):
             with pytest.raises(BrokerError):
                 await publisher.publish(*chain(2, 1))
         async with broker.publisher() as publisher:
-            assert await publisher.last() is None
+            assert await publisher.last(anything) is None

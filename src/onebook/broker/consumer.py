@@ -5,6 +5,8 @@ in memory. What survives a crash: what durable handlers wrote at a checkpoint; f
 BATCH_EVENTS events given at once, refill.PAGE_ROWS rows read at once, place.MAX_SEEN positions remembered, and the patience with
 faults; a fault that outlasts it costs the place, and the next turn begins anew.
 
+Nothing is looked at before gate.py has found the relay's signature on it.
+
 The broker is listened to first; then handlers load what they have, and the log is read from their horizon on. From there each
 message names the one before it. Where one is missing, the log is read; where nothing comes for SILENT_SECONDS, because the
 broker or the relay is away, it is read again each turn, so that consumers stay right without them. A heartbeat at the end of an
@@ -23,6 +25,7 @@ import structlog
 
 from onebook.broker.dead_letters import DeadLetters
 from onebook.broker.faults import PATIENCE_SECONDS, Patience, delays, is_fault
+from onebook.broker.gate import Gate
 from onebook.broker.handing import Hands, Unreadable
 from onebook.broker.handler import Handler
 from onebook.broker.line import Line
@@ -30,6 +33,7 @@ from onebook.broker.place import Place
 from onebook.broker.progress import Progress
 from onebook.broker.protocol import Broker, Message, MessageKind
 from onebook.broker.refill import PAGE_ROWS, LogReader
+from onebook.broker.signing import Verifier
 from onebook.log.read import event_of
 from onebook.log.stream import StreamEvent, event_of_row, events_of
 
@@ -62,6 +66,7 @@ class Consumer:
         pool: asyncpg.Pool,
         handlers: Sequence[Handler],
         *,
+        keys: Verifier,
         patience_seconds: float = PATIENCE_SECONDS,
         page_rows: int = PAGE_ROWS,
     ) -> None:
@@ -69,6 +74,7 @@ class Consumer:
         self._stopping = asyncio.Event()
         self._patience = Patience(self._stopping, seconds=patience_seconds)
         self._line = Line(open_broker)
+        self._gate = Gate(name, keys, pool)
         self._log = LogReader(pool, self._patience, page_rows=page_rows)
         self._hands = Hands(handlers, DeadLetters(pool), self._patience)
         self._progress = Progress([handler.name for handler in handlers])
@@ -119,13 +125,14 @@ class Consumer:
         turn = Turn()
         try:
             heard = await self._line.hear(TURN_SECONDS)
+            messages = await self._gate.admit(heard.messages)
             if self._place is None:
                 await self._begin(turn)
-            elif heard.is_fresh or (not heard.messages and self._progress.silent_seconds > SILENT_SECONDS):
+            elif heard.is_fresh or (not messages and self._progress.silent_seconds > SILENT_SECONDS):
                 self._progress.lose_place()
                 await self._refill(self._place, turn)
-            if self._place is not None and heard.messages:
-                await self._hear(self._place, heard.messages, turn)
+            if self._place is not None and messages:
+                await self._hear(self._place, messages, turn)
         except BaseException:
             self._place, self._waiting = None, []
             self._progress.lose_place()

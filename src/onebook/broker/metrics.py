@@ -31,4 +31,7 @@ END_TO_END = Histogram(
 EVENTS = Counter("onebook_consumer_events_total", "Events handled.", ["consumer"])
 DUPLICATES = Counter("onebook_consumer_duplicates_total", "Events that came again and had no effect.", ["consumer"])
 REFILLS = Counter("onebook_consumer_refills_total", "Gaps filled from the log.", ["consumer"])
+FORGED = Counter(
+    "onebook_forged_messages_total", "Messages refused because the relay had not signed them.", ["consumer"]
+)
 PARKED = Counter("onebook_consumer_parked_total", "Events set aside because they could not be handled.", ["consumer"])

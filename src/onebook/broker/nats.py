@@ -11,6 +11,7 @@ for two minutes, and after a restart of its own too.
 """
 
 import asyncio
+from collections.abc import Callable
 from copy import copy
 from types import TracebackType
 from typing import Self
@@ -111,9 +112,9 @@ class NatsPublisher:
     ) -> None:
         self._error = self._error or BrokerError("this publisher was closed")
 
-    async def last(self) -> Message | None:
-        """The latest message that the stream has."""
-        return await self._stream.last(self._opened())
+    async def last(self, is_genuine: Callable[[Message], bool]) -> Message | None:
+        """The latest message of the stream that is genuine."""
+        return await self._stream.last(self._opened(), is_genuine)
 
     async def publish(self, message: Message) -> None:
         """Returns when JetStream has it."""

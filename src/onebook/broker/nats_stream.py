@@ -1,14 +1,14 @@
 """The stream in JetStream: how it is made, what it holds, and how a message lies in it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import structlog
 from nats.aio.msg import Msg
 
 from onebook.broker.nats_connection import Connection, Refused
-from onebook.broker.protocol import BrokerError, Delivery, Message, MessageKind
+from onebook.broker.protocol import LOOK_BACK, Delivery, Message, MessageKind
 
 MIB = 1024 * 1024
 NANOSECONDS = 1_000_000_000
@@ -23,8 +23,7 @@ PREVIOUS = "Onebook-Previous"
 COMMITTED = "Onebook-Committed"
 KIND = "Onebook-Kind"
 HORIZON = "Onebook-Horizon"
-
-log = structlog.get_logger()
+SIGNATURE = "Onebook-Signature"
 
 
 class State(msgspec.Struct, frozen=True):
@@ -83,25 +82,28 @@ class Stream:
             await connection.request(self._api("UPDATE"), msgspec.json.encode({**found.config, **wanted}))
         return found
 
-    async def last(self, connection: Connection) -> Message | None:
-        """The latest message, from the stream's leader; None where it is none of the relay's, so that the relay begins anew."""
+    async def last(self, connection: Connection, is_genuine: Callable[[Message], bool]) -> Message | None:
+        """The latest genuine message, from the stream's leader: what others have put behind it must not look like our place."""
         state = (await self.info(connection)).state
-        if not state.messages:
-            return None
-        question = msgspec.json.encode({"seq": state.last_seq})
+        for sequence in range(state.last_seq, max(0, state.last_seq - min(state.messages, LOOK_BACK)), -1):
+            stored = await self._stored(connection, sequence)
+            if stored is None or is_genuine(stored):
+                return stored
+        return None
+
+    async def _stored(self, connection: Connection, sequence: int) -> Message | None:
+        """The message with a sequence; None where it has grown too old meanwhile, and so has all before it."""
+        question = msgspec.json.encode({"seq": sequence})
         try:
             answer = await connection.request(f"$JS.API.STREAM.MSG.GET.{self.name}", question)
         except Refused as refused:
-            if refused.error.code == NOT_FOUND:  # it has grown too old meanwhile
+            if refused.error.code == NOT_FOUND:
                 return None
             raise
         stored = msgspec.json.decode(answer, type=_StoredAnswer).message
-        headers = dict(line.split(": ", 1) for line in stored.hdrs.decode().split("\r\n")[1:] if line)
-        try:
-            return message_of(headers, stored.data)
-        except BrokerError as error:
-            log.error("stream_has_a_foreign_message", reason=str(error))
-            return None
+        lines = stored.hdrs.decode(errors="replace").split("\r\n")[1:]
+        headers = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        return message_of(headers, stored.data)
 
     def _api(self, verb: str) -> str:
         return f"$JS.API.STREAM.{verb}.{self.name}"
@@ -130,6 +132,7 @@ def headers_of(message: Message, after_sequence: int, after_lsn: int | None) -> 
         COMMITTED: repr(message.committed_at),
         KIND: message.kind.value,
         HORIZON: str(message.horizon),
+        SIGNATURE: message.signature,
     }
     if after_lsn is not None:
         headers[EXPECTED_ID] = str(after_lsn)
@@ -137,14 +140,17 @@ def headers_of(message: Message, after_sequence: int, after_lsn: int | None) -> 
 
 
 def delivery_of(message: Msg) -> Delivery:
-    """A message as the stream repeats it, or gives it back. Raises BrokerError where it is none of the relay's."""
+    """A message as the stream repeats it, or gives it back.
+
+    One that does not come from the stream has the sequence 0: JetStream can be made to send its answers anywhere.
+    """
     headers = message.headers or {}
-    found = message_of(headers, message.data)
-    return Delivery(int(headers[SEQUENCE]), found)
+    sequence = headers.get(SEQUENCE, "")
+    return Delivery(int(sequence) if sequence.isdecimal() else 0, message_of(headers, message.data))
 
 
 def message_of(headers: dict[str, str], body: bytes) -> Message:
-    """The message that these headers tell of. Raises BrokerError where it is none of the relay's."""
+    """The message that these headers tell of. Without the relay's headers it has no signature either."""
     try:
         return Message(
             lsn=int(headers[ID]),
@@ -153,6 +159,7 @@ def message_of(headers: dict[str, str], body: bytes) -> Message:
             kind=MessageKind(headers[KIND]),
             horizon=int(headers[HORIZON]),
             body=body,
+            signature=headers.get(SIGNATURE, ""),
         )
-    except (KeyError, ValueError) as error:
-        raise BrokerError(f"there is a message in the stream that the relay did not send: {error}") from error
+    except (KeyError, ValueError):
+        return Message(lsn=0, previous=0, committed_at=0.0, body=body)

@@ -29,6 +29,8 @@ MESSAGE_BYTES = 512  # a message's headers and what Python makes of them, about
 PAGE_MESSAGES = 512
 PAGE_BYTES = 4 * 1024 * 1024
 SILENCE_SECONDS = 0.5
+MAX_STRAYS = 64
+"""So many are told that did not come from the stream, until they are fetched."""
 
 
 class NatsSubscription:
@@ -40,6 +42,7 @@ class NatsSubscription:
         self._buffer_bytes = buffer_bytes
         self._heard: deque[Delivery] = deque()
         self._heard_bytes = 0
+        self._strays: deque[Delivery] = deque(maxlen=MAX_STRAYS)
         self._last_heard = 0  # sequences ascend, or the stream is another one
         self._fetched = 0  # the sequence up to which fetch() has returned everything
         self._end = 0  # how far the stream is known to go
@@ -73,7 +76,7 @@ class NatsSubscription:
         while True:
             self._connection.check()
             self._arrived.clear()
-            if found := self._take_heard() or await self._read_back():
+            if found := self._take_strays() or self._take_heard() or await self._read_back():
                 return found
             try:
                 async with asyncio.timeout(deadline - time.monotonic()):
@@ -93,8 +96,12 @@ class NatsSubscription:
 
     async def _hear(self, message: Msg) -> None:
         delivery = delivery_of(message)
+        if not delivery.sequence:
+            self._strays.append(delivery)
+            self._arrived.set()
+            return
         if delivery.sequence <= self._last_heard:
-            self._connection.fail(BrokerError("the stream began anew"))
+            self._doubt.set()  # an answer of JetStream's that somebody has sent here; or the stream began anew
             return
         self._last_heard = delivery.sequence
         self._end = max(self._end, delivery.sequence)
@@ -103,6 +110,12 @@ class NatsSubscription:
             self._heard.append(delivery)
             self._heard_bytes += size
         self._arrived.set()
+
+    def _take_strays(self) -> list[Delivery]:
+        """What did not come from the stream; whoever looks at signatures refuses it."""
+        strays = list(self._strays)
+        self._strays.clear()
+        return strays
 
     def _take_heard(self) -> list[Delivery]:
         """What was heard, up to the first that follows on something unheard."""

@@ -1,15 +1,18 @@
 """What a broker has to do for us: carry messages in order, from one publisher to many subscribers.
 
-The broker is transport, not truth: it may lose messages, since each names the one before it (`previous`) and a subscriber that
-misses one reads the log. It must not reorder those it delivers. Each implementation passes broker_conformance.py (in tests/).
+The broker is transport, not truth. It may lose messages, since each names the one before it (`previous`) and a subscriber that
+misses one reads the log. It may bring what the relay never sent, since each is signed. It must not reorder those it delivers. Each
+implementation passes broker_conformance.py (in tests/).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
 import msgspec
+
+LOOK_BACK = 100
 
 
 class MessageKind(StrEnum):
@@ -38,6 +41,8 @@ class Message(msgspec.Struct, frozen=True):
     horizon: int = 0
     """Heartbeats: every transaction of the log below this number has been sent before."""
     body: bytes = b""
+    signature: str = ""
+    """Of the relay, over all of the above (signing.py); empty where somebody else has put the message there."""
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -62,8 +67,9 @@ class OutOfOrder(BrokerError):
 class Publisher(Protocol):
     """The one who publishes; a second one at the same time is refused by OutOfOrder."""
 
-    async def last(self) -> Message | None:
-        """The latest message that the broker has; None where it has none, or lost them."""
+    async def last(self, is_genuine: Callable[[Message], bool]) -> Message | None:
+        """The latest genuine message that the broker has; None where it has none, or lost them, or where more than LOOK_BACK
+        that are not genuine came after it."""
 
     async def publish(self, message: Message) -> None:
         """Returns when the broker has taken charge of it. May be called again before it returns; order is that of the calls.

@@ -52,7 +52,7 @@ def server_settings(store: Path, port: int, passwords: Passwords, max_store_mib:
     The consumer is given no way to make a JetStream consumer: that would let it name any subject for JetStream to publish to.
     It hears what the stream repeats once it has stored it, and reads back by DIRECT.GET, which changes nothing. What it could do
     on purpose is name the stream's subject for the answer to a question: the stream then has a message without the relay's
-    headers, which nobody takes for an event, and which has all begin anew (see Stream.last).
+    signature, and everybody refuses it (see broker/gate.py). Even who publishes can only write what is refused without the key.
     """
     quoted = msgspec.json.encode(str(store)).decode()
     return f"""# Written anew at every start.

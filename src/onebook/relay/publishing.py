@@ -12,7 +12,9 @@ from collections.abc import Callable
 import structlog
 
 from onebook import tracing
+from onebook.broker.metrics import FORGED
 from onebook.broker.protocol import BrokerError, Message, Publisher
+from onebook.broker.signing import StreamKeys
 from onebook.relay import metrics
 from onebook.relay.outbox import Outbox
 from onebook.relay.retrying import Backoff, first_fault
@@ -20,6 +22,7 @@ from onebook.relay.transactions import Transaction
 
 MAX_UNDER_WAY = 256
 PUBLISH_SECONDS = 5.0
+RELAY = "relay"
 
 log = structlog.get_logger()
 
@@ -38,6 +41,7 @@ class Publishing:
         open_publisher: Callable[[], Publisher],
         outbox: Outbox,
         settled: Callable[[Transaction], None],
+        keys: StreamKeys,
         *,
         confirmed_lsn: int,
         server_lsn: int,
@@ -45,6 +49,7 @@ class Publishing:
         self._open_publisher = open_publisher
         self._outbox = outbox
         self._settled = settled
+        self._keys = keys
         self._confirmed_lsn = confirmed_lsn
         self._server_lsn: int | None = server_lsn
         self._foreign_lsn: int | None = None
@@ -68,7 +73,7 @@ class Publishing:
 
     async def _publish(self, publisher: Publisher) -> None:
         async with asyncio.timeout(PUBLISH_SECONDS):
-            last = await publisher.last()
+            last = await publisher.last(self._is_ours)
         under_way: _UnderWay = asyncio.Queue(MAX_UNDER_WAY)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._settle(under_way))
@@ -83,9 +88,17 @@ class Publishing:
             task = None
             if transaction.lsn > there:
                 # Started in the order of their creation, so called in that order, which is what the broker keeps.
-                task = group.create_task(publisher.publish(transaction.message(previous)))
+                task = group.create_task(publisher.publish(self._keys.signed(transaction.message(previous))))
                 previous = transaction.lsn
             await under_way.put((transaction, task, time.time()))
+
+    def _is_ours(self, message: Message) -> bool:
+        """Whether a relay has sent it. Somebody else's would have us skip what the broker does not have."""
+        flaw = self._keys.flaw_of(message)
+        if flaw is not None:
+            FORGED.labels(RELAY).inc()
+            log.error("messages_forged", consumer=RELAY, count=1, reason=flaw.value, lsn=message.lsn)
+        return flaw is None
 
     def _place_of(self, last: Message | None) -> tuple[int, int]:
         """Up to which LSN messages are in the broker already, and which LSN the next one is to name as the one before it.

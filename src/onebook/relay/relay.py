@@ -16,16 +16,16 @@ import structlog
 from onebook import tracing
 from onebook.broker.metrics import CDC_LAG, CONSUMER_OFFSET, END_TO_END, EVENTS, REBALANCE_LAG
 from onebook.broker.protocol import Broker, MessageKind
+from onebook.broker.signing import StreamKeys
 from onebook.config import RelaySettings
 from onebook.relay import metrics
 from onebook.relay.outbox import Outbox
-from onebook.relay.publishing import Publishing
+from onebook.relay.publishing import RELAY, Publishing
 from onebook.relay.replication import Replication, ReplicationLost, SlotBusy
 from onebook.relay.retrying import Backoff, first_fault
 from onebook.relay.slot import PUBLICATION, SQL, Slot, SlotRefused, ensure_slot, find_slot
 from onebook.relay.transactions import Assembler, Transaction
 
-CONSUMER = "relay"
 STANDBY_SECONDS = 0.25
 METER_SECONDS = 0.25
 COMMAND_SECONDS = 4
@@ -44,10 +44,11 @@ log = structlog.get_logger()
 class Relay:
     """Leads or stands by, until stopped."""
 
-    def __init__(self, settings: RelaySettings, database_url: str, broker: Broker) -> None:
+    def __init__(self, settings: RelaySettings, database_url: str, broker: Broker, keys: StreamKeys) -> None:
         self._settings = settings
         self._url = database_url
         self._broker = broker
+        self._keys = keys
         self._outbox = self._new_outbox()
         self._publishing: Publishing | None = None
         self._backoff = Backoff()
@@ -154,7 +155,12 @@ class Relay:
             self._count(transaction)
 
         self._publishing = Publishing(
-            self._broker.publisher, outbox, settled, confirmed_lsn=confirmed_lsn, server_lsn=slot.server_lsn
+            self._broker.publisher,
+            outbox,
+            settled,
+            self._keys,
+            confirmed_lsn=confirmed_lsn,
+            server_lsn=slot.server_lsn,
         )
         self._is_leading, self._fault = True, None
         metrics.LEADING.set(1)
@@ -192,13 +198,13 @@ class Relay:
         self._turn()
         self._backoff.reset()
         self._latest_at = transaction.committed_at
-        CONSUMER_OFFSET.labels(CONSUMER).set(transaction.lsn)
+        CONSUMER_OFFSET.labels(RELAY).set(transaction.lsn)
         lag_seconds = max(now - transaction.committed_at, 0.0)
         if transaction.events:
-            EVENTS.labels(CONSUMER).inc(transaction.events)
-            END_TO_END.labels(CONSUMER).observe(lag_seconds)
+            EVENTS.labels(RELAY).inc(transaction.events)
+            END_TO_END.labels(RELAY).observe(lag_seconds)
         elif self._behind_since and transaction.kind is MessageKind.HEARTBEAT and lag_seconds < UP_TO_DATE_SECONDS:
-            REBALANCE_LAG.labels(CONSUMER).set(now - self._behind_since)
+            REBALANCE_LAG.labels(RELAY).set(now - self._behind_since)
             self._behind_since = 0.0
 
     async def _meter(self) -> None:
@@ -207,7 +213,7 @@ class Relay:
             lag_seconds = self._lag_seconds(time.time())
             if lag_seconds > UP_TO_DATE_SECONDS and not self._behind_since:
                 self._behind_since = time.time() - lag_seconds
-            CDC_LAG.labels(CONSUMER).set(lag_seconds)
+            CDC_LAG.labels(RELAY).set(lag_seconds)
             metrics.WAITING_BYTES.set(self.waiting_bytes)
             await asyncio.sleep(METER_SECONDS)
 

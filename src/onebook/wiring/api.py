@@ -30,7 +30,14 @@ from onebook.push.hub import Hub
 from onebook.views.reads import Reads
 from onebook.views.view import AvailabilityView
 from onebook.wiring.health import answers, is_heard, moves, writes_down
-from onebook.wiring.loops import FOLLOWER_CONNECTIONS, Loop, end_process_when_one_fails, open_broker, running
+from onebook.wiring.loops import (
+    FOLLOWER_CONNECTIONS,
+    Loop,
+    end_process_when_one_fails,
+    open_broker,
+    running,
+    stream_keys,
+)
 
 WRITER_CONNECTIONS = 2  # one in use, one to go on with when the first has broken
 LOAD_SECONDS = 20.0  # a view that is not there by then loads while requests are answered already
@@ -61,7 +68,7 @@ async def open_engine(job: Job) -> AsyncIterator[Engine]:
         "sweeper": moves(lambda: sweeper.turned_at),
     }
     if settings.relay.enabled:
-        consumer = Consumer("api", lambda: open_broker(job), follower, [view, hub])
+        consumer = Consumer("api", lambda: open_broker(job), follower, [view, hub], keys=stream_keys(job))
         loops.append(consumer)
         health["views"] = moves(lambda: consumer.turned_at)
         health["relay"] = is_heard(consumer)

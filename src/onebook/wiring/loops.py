@@ -4,12 +4,14 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from onebook.broker.nats import open_nats
 from onebook.broker.protocol import Broker
+from onebook.broker.signing import StreamKeys
 from onebook.job import Job
 
 FOLLOWER_CONNECTIONS = 2  # what follows the log: one that reads on, one for what it meets
@@ -53,6 +55,11 @@ def end_process_when_one_fails(tasks: Sequence[asyncio.Task[None]]) -> None:
 
     for task in tasks:
         task.add_done_callback(look)
+
+
+def stream_keys(job: Job) -> StreamKeys:
+    """What the stream's messages are signed and verified with."""
+    return StreamKeys.open(Path(job.keys))
 
 
 async def open_broker(job: Job) -> Broker:

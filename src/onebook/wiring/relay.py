@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from onebook.job import Job
 from onebook.ops.tracing.lifetime import open_tracing
 from onebook.relay.relay import Relay
-from onebook.wiring.loops import open_broker, running
+from onebook.wiring.loops import open_broker, running, stream_keys
 
 
 @asynccontextmanager
 async def open_relay(job: Job) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
     """The relay, with the credentials of the one who may publish."""
     broker = await open_broker(job)
-    relay = Relay(job.settings.relay, job.database_url, broker)
+    relay = Relay(job.settings.relay, job.database_url, broker, stream_keys(job))
     try:
         async with open_tracing(job.settings.tracing, job.database_url, "relay"), running([relay]) as tasks:
             yield tasks

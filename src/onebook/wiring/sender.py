@@ -11,7 +11,7 @@ from onebook.ledger.database import open_follower, open_reader
 from onebook.ops.lag.alerts import Alerts
 from onebook.ops.lag.letters import LetterCount
 from onebook.ops.tracing.lifetime import open_tracing
-from onebook.wiring.loops import FOLLOWER_CONNECTIONS, open_broker, running
+from onebook.wiring.loops import FOLLOWER_CONNECTIONS, open_broker, running, stream_keys
 
 SENDER_CONNECTIONS = 5  # the claim, what is owed, outcomes, housekeeping; and the count of dead letters
 
@@ -22,7 +22,7 @@ async def open_sender(job: Job) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
     follower = await open_follower(job.database_url, FOLLOWER_CONNECTIONS)
     sender_pool = await open_reader(job.database_url, max(SENDER_CONNECTIONS, job.settings.database.reader_connections))
     webhooks = Webhooks(sender_pool, job.settings.webhooks)
-    consumer = Consumer("webhooks", lambda: open_broker(job), follower, [webhooks.handler])
+    consumer = Consumer("webhooks", lambda: open_broker(job), follower, [webhooks.handler], keys=stream_keys(job))
     alerts = Alerts(job.settings.alerts, LetterCount(sender_pool))
     try:
         async with (
