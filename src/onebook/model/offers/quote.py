@@ -1,9 +1,16 @@
-"""A quote: what a basket costs, line by line, computed by the server. It is signed as it stands and held to (checkout/quotes.py)."""
+"""A quote: what a basket costs, line by line. It is signed as it stands and held to (checkout/quotes.py)."""
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
+
+from onebook.model.offers.bounds import BasisPoints
+
+MAX_GUESTS = 1000
+MAX_HOURS_BEFORE = 24 * 366
 
 
 class LineKind(StrEnum):
@@ -40,8 +47,8 @@ class QuoteLine(msgspec.Struct, frozen=True, omit_defaults=True):
 class Guests(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who comes, per unit of an item."""
 
-    adults: int = 2
-    children: int = 0
+    adults: Annotated[int, Meta(ge=0, le=MAX_GUESTS)] = 2
+    children: Annotated[int, Meta(ge=0, le=MAX_GUESTS)] = 0
 
 
 class QuotedItem(msgspec.Struct, frozen=True, omit_defaults=True, rename={"starts": "from", "ends": "to"}):
@@ -58,11 +65,11 @@ class QuotedItem(msgspec.Struct, frozen=True, omit_defaults=True, rename={"start
     rate_plan: str | None = None
 
 
-class PolicyStep(msgspec.Struct, frozen=True):
-    """Cancelled less than `hours_before` arrival (and more than any smaller step), the fee is this share of the total."""
+class PolicyStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Cancelled less than `hours_before` arrival (and not less than any smaller step), the fee is this share of the total."""
 
-    hours_before: int
-    fee_basis_points: int
+    hours_before: Annotated[int, Meta(ge=0, le=MAX_HOURS_BEFORE)]
+    fee_basis_points: BasisPoints
 
 
 class ItemPolicy(msgspec.Struct, frozen=True):
