@@ -1,5 +1,7 @@
 """What one step writes of a checkout: the row, what is posted, and what is told, all or nothing."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from onebook.checkout.journal import Entry
@@ -56,11 +58,11 @@ def beginning(checkout: Checkout) -> Change:
     return Change(checkout, event=_event("checkout.started", checkout))
 
 
-def step(before: State, checkout: Checkout) -> Change:
-    """A step's effect. What it posts and tells depends on the state it has come to alone."""
+def step(before: State, checkout: Checkout, books: Sequence[Entry] = ()) -> Change:
+    """A step's effect; `books` are the booking's entries so far, where the end of this checkout adds to them."""
     if checkout.state is before:
         return Change(checkout)
-    entries = of_completed(checkout) if checkout.state is State.COMPLETED else ()
+    entries = of_completed(checkout, books) if checkout.state is State.COMPLETED else ()
     told = _TOLD.get(checkout.state)
     return Change(checkout, entries, None if told is None else _event(told, checkout))
 

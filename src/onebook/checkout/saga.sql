@@ -72,6 +72,16 @@ SELECT row_to_json(checkout) AS checkout FROM payment.checkout WHERE id = $1::uu
 SELECT row_to_json(checkout) AS checkout FROM payment.checkout WHERE booking = $1::uuid OR confirmed_booking = $1::uuid
 ORDER BY begun_at LIMIT 100;
 
+-- name: booking
+-- A booking as it is now.
+SELECT id::text, status, channel, idempotency_key, request_hash, placed_at, ttl_seconds, items, amended, expires_at,
+       reference, customer, revision
+FROM booking WHERE id = $1::uuid;
+
+-- name: entries
+-- The books of a booking, in their order.
+SELECT effect, kind, channel, currency, accounts, venues, amounts_minor FROM payment.journal WHERE booking = $1::uuid ORDER BY id;
+
 -- name: opening
 -- What a checkout begins with: the booking as it is, the ledger's clock, and the booking's checkouts so far.
 SELECT booking.id::text, status, booking.channel, idempotency_key, request_hash, placed_at, ttl_seconds, items, amended, expires_at,

@@ -11,7 +11,8 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -19,9 +20,12 @@ import structlog
 
 from onebook.checkout.change import Change
 from onebook.checkout.failures import CouponSpent
-from onebook.checkout.journal import Entry
+from onebook.checkout.gateways.protocol import Notification
+from onebook.checkout.journal import Account, Entry, Posting
 from onebook.checkout.record import Checkout, State
 from onebook.ledger.failures import LedgerUnavailable, Overloaded
+from onebook.ledger.rows import booking_of
+from onebook.model.booking import Booking, BookingId
 from onebook.sql import statements
 
 SQL = statements("onebook.checkout", "saga.sql")
@@ -31,8 +35,17 @@ WRITE_SECONDS = 4.0
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Checkout).decode
+_decode_all = msgspec.json.Decoder(tuple[Checkout, ...]).decode
 
 log = structlog.get_logger()
+
+
+class Opening(NamedTuple):
+    """A booking, the ledger's clock, and the booking's checkouts so far, the latest last."""
+
+    booking: Booking
+    now: datetime
+    earlier: tuple[Checkout, ...]
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -120,6 +133,49 @@ class Store:
         row = await self._pool.fetchval(SQL["checkout"], identity)
         return None if row is None else _decode(row)
 
+    async def booking(self, identity: BookingId) -> Booking | None:
+        """A booking as it is now."""
+        row = await self._pool.fetchrow(SQL["booking"], identity)
+        return None if row is None else booking_of(row)
+
+    async def opening(self, identity: BookingId) -> Opening | None:
+        """What a checkout begins with; None where there is no such booking."""
+        row = await self._pool.fetchrow(SQL["opening"], identity)
+        if row is None:
+            return None
+        earlier = () if row["checkouts"] is None else _decode_all(row["checkouts"])
+        return Opening(booking_of(row), row["now"], earlier)
+
+    async def claim(self, limit: int, lease_seconds: float) -> list[Checkout]:
+        """Take over those that are due."""
+        return [_decode(row["checkout"]) for row in await self._pool.fetch(SQL["claim_due"], limit, lease_seconds)]
+
+    async def hear(self, notification: Notification, gateway: str) -> bool:
+        """Whether a notification is new; then its checkout is due now."""
+        if await self._pool.fetchval(SQL["hear"], gateway, notification.id, notification.key) is None:
+            return False
+        if notification.key is not None and is_uuid(notification.key):
+            await self._pool.execute(SQL["nudge"], notification.key)
+        return True
+
+    async def forget_notifications(self) -> None:
+        """Drop what no gateway repeats any more."""
+        await self._pool.execute(SQL["forget_notifications"])
+
+    async def entries(self, booking: BookingId) -> tuple[Entry, ...]:
+        """What is in the books of a booking, the latest last."""
+        return tuple(
+            Entry(
+                effect=row["effect"],
+                kind=row["kind"],
+                booking=booking,
+                channel=row["channel"],
+                currency=row["currency"],
+                postings=tuple(map(_posting, row["accounts"], row["venues"], row["amounts_minor"])),
+            )
+            for row in await self._pool.fetch(SQL["entries"], booking)
+        )
+
     async def of_booking(self, booking: str) -> tuple[Checkout, ...]:
         """The checkouts of a booking, the latest last."""
         return tuple(_decode(row["checkout"]) for row in await self._pool.fetch(SQL["of_booking"], booking))
@@ -180,6 +236,19 @@ async def _write(connection: Any, changes: Sequence[Change]) -> frozenset[str]:
         _encode([change.event for change in changes if change.event is not None]).decode(),
     )
     return frozenset(row["written"] or ())
+
+
+def _posting(account: str, venue: str, amount_minor: int) -> Posting:
+    return Posting(Account(account), venue, amount_minor)
+
+
+def is_uuid(text: str) -> bool:
+    """Whether a text can be the id of a checkout."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _row(checkout: Checkout) -> _Row:

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Protocol
 
 from onebook.model.book import Book
 from onebook.model.booking import Item, ItemKey, Status
 from onebook.model.commands import Line
 from onebook.model.decision import Move
+from onebook.model.offers.quote import QuotedItem
 
 
 def items_of(lines: Iterable[Line], book: Book) -> tuple[Item, ...]:
@@ -26,22 +26,7 @@ def items_of(lines: Iterable[Line], book: Book) -> tuple[Item, ...]:
     )
 
 
-class About(Protocol):
-    """Whatever says what an item is about."""
-
-    @property
-    def resource(self) -> str: ...
-    @property
-    def starts(self) -> str: ...
-    @property
-    def ends(self) -> str: ...
-    @property
-    def session(self) -> str | None: ...
-    @property
-    def quantity(self) -> int: ...
-
-
-def keys_of(items: Iterable[About]) -> frozenset[ItemKey]:
+def keys_of(items: Iterable[Item | QuotedItem]) -> frozenset[ItemKey]:
     """What items are about, whatever their order: two baskets are the same if this is."""
     counted = Counter((item.resource, item.starts, item.ends, item.session, item.quantity) for item in items)
     return frozenset((*about, count) for about, count in counted.items())
