@@ -7,6 +7,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from onebook.api.answer import Answer, answer
 from onebook.api.headers import idempotency_key
+from onebook.api.json_body import request_hash
 from onebook.api.operation import Call, operation
 from onebook.api.problems import Problem, refusal_problem
 from onebook.api.roles import Scope
@@ -38,10 +39,13 @@ _NOT_THE_PAYERS = frozenset(
     problems=(402, 404, 409, 410),
 )
 async def create_checkout(call: Call[CheckoutRequest, None]) -> Answer:
-    """201 paid; 202 pending, or the payer has to act (`next_action`); 402 declined. Sent again it finds the same checkout."""
-    wanted = call.body
+    """201 paid; 202 pending, or the payer has to act (`next_action`); 402 declined. Sent again it finds the same checkout.
+
+    Without an Idempotency-Key the same payload is the same checkout.
+    """
+    wanted, key = call.body, call.headers.get("idempotency-key")
     paying = Paying(
-        idempotency_key=idempotency_key(call.headers.get("idempotency-key")),
+        idempotency_key=f"payload {request_hash(call.canonical).hex()}" if key is None else idempotency_key(key),
         token=None if wanted.payment is None else wanted.payment.token,
         quote=wanted.quote,
         pay=wanted.pay,

@@ -52,8 +52,8 @@ class NextAction(msgspec.Struct, frozen=True):
 class CheckoutAnswer(msgspec.Struct, frozen=True):
     """A checkout. `status` says in one word what to tell the payer: `paid`, `pending`, `action-needed` or `not-charged`.
 
-    `confirmed_booking` is the booking that was confirmed: another one than `booking` where the hold had expired and the same units
-    were taken again. `total_minor` is what the booking costs, `amount_minor` what this checkout charges of it.
+    `confirmed_booking` is the booking that was confirmed: another one than `booking` where the hold had expired and the same
+    units were taken again. `total_minor` is what the booking costs, `amount_minor` what this checkout charges of it.
     """
 
     id: str
