@@ -33,7 +33,7 @@ class WeekdayPrices(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
 
 
 class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename=PERIOD):
-    """Another price for the dates from `from` until before `to`, or only for those weekdays of them. The last in the list wins."""
+    """Another price for the dates from `from` until before `to`, or only for these weekdays. The last in the list wins."""
 
     starts: date
     ends: date

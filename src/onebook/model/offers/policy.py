@@ -11,6 +11,8 @@ from onebook.model.money import WHOLE_BASIS_POINTS, share
 from onebook.model.offers.bounds import BasisPoints, Label
 from onebook.model.offers.quote import ItemPolicy, PolicyStep, Quote, QuoteLine
 
+DEFAULT_CHECK_IN = "15:00"
+
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What cancelling costs, step by step; their order does not matter, and of two steps at the same hour the dearer one counts.
@@ -22,7 +24,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     name: Label
     steps: Annotated[tuple[PolicyStep, ...], Meta(max_length=20)] = ()
     no_show_basis_points: BasisPoints = WHOLE_BASIS_POINTS
-    check_in: Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")] = "15:00"
+    check_in: Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")] = DEFAULT_CHECK_IN
 
 
 WITHOUT_POLICY = ItemPolicy(code="none", steps=(), no_show_basis_points=WHOLE_BASIS_POINTS)

@@ -8,7 +8,7 @@ from onebook.model.refusals import Refusal
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """An item that is to be priced, its cells found. Without guests the included ones come, without a plan the best fit is taken."""
+    """An item that is to be priced, its cells found. By default the included guests come, on the closest plan."""
 
     line: Line
     guests: Guests | None = None
