@@ -24,6 +24,11 @@ CREATE TABLE policy (
     CONSTRAINT policy_code_is_unique PRIMARY KEY (venue_id, code)
 );
 
+CREATE VIEW offer AS
+SELECT venue_id, 'rate' AS kind, code, document FROM rate_plan
+UNION ALL SELECT venue_id, 'tax', code, document FROM tax
+UNION ALL SELECT venue_id, 'policy', code, document FROM policy;
+
 -- Which change of offers was the last of each venue. Who remembers prices asks for those above the last that it has seen.
 CREATE TABLE offer_version (
     venue_id integer PRIMARY KEY REFERENCES venue,
