@@ -1,0 +1,28 @@
+"""What the simulator is told when it is started, and what follows from its password."""
+
+import base64
+import hmac
+
+import msgspec
+
+from onebook.config import Logging
+
+
+class SimulatorJob(msgspec.Struct, frozen=True):
+    """A line of JSON on standard input (see onebook.job)."""
+
+    host: str
+    port: int
+    """0: any free one, for tests that ask the server for its URL."""
+    folder: str
+    """Where the journal lies; made if it does not exist."""
+    secret: str
+    """The password of the API."""
+    notify_url: str | None
+    """Where every change of a payment is posted to; None: nowhere."""
+    log: Logging
+
+
+def notification_secret(secret: str) -> str:
+    """The secret that signs notifications, derived from the password so that there is only one to hand around."""
+    return "whsec_" + base64.b64encode(hmac.digest(secret.encode(), b"notifications", "sha256")).decode()
