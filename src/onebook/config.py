@@ -142,6 +142,7 @@ class PaymentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     breaker_seconds: Seconds
     challenge_seconds: Seconds
     resume_seconds: Seconds
+    return_url: str
     quote_seconds: Seconds
 
 

@@ -1,10 +1,10 @@
 """Everything on one machine: database, migrations, broker and our processes, started in order and kept going.
 
 Who calls me: `onebook up`, and the commands that need a server of their own. What I own: the data folder's claim, the
-embedded PostgreSQL and NATS, and the processes; I answer no requests. What survives a crash: the processes end when I am
+embedded PostgreSQL and NATS, the simulated gateway, and the processes; I answer no requests. What survives a crash: the processes end when I am
 gone (their life-line), database and broker are found and ended by the next start. What bounds me: `MAX_RESTARTS` restarts of
 database and workers in `RESTART_WINDOW_SECONDS`; more often than that is not a crash but a fault, and I stop with an error.
-Relay, sender and broker are started again for ever: bookings go on without them, and readiness tells.
+Relay, sender, broker and simulator are started again for ever: bookings go on without them, and readiness tells.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from onebook.api.tokens import Keys
 from onebook.broker.signing import StreamKeys
@@ -29,7 +30,9 @@ from onebook.embedded.folder import DataFolder
 from onebook.embedded.nats import EmbeddedNats
 from onebook.embedded.postgres import EmbeddedPostgres
 from onebook.job import Job
+from onebook.key_file import secret_key
 from onebook.ledger.database import migrate
+from onebook.simulator.job import SimulatorJob
 from onebook.worker import listening_socket
 
 MAX_RESTARTS = 20
@@ -37,6 +40,8 @@ RESTART_WINDOW_SECONDS = 60.0
 YOUNG_SECONDS = 5.0
 """Who dies sooner than this, or did not start, is given PAUSE_SECONDS: what it needs may be on its way back."""
 PAUSE_SECONDS = 1.0
+SIMULATOR_HOST = "127.0.0.1"
+SIMULATOR_KEY_FILE = "simulator.key"
 
 log = structlog.get_logger()
 
@@ -117,6 +122,8 @@ class Supervisor:
         relay_broker, consumer_broker = await self._start_broker()
         shutil.rmtree(self._metrics, ignore_errors=True)
         self._metrics.mkdir()
+        base_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._settings = self._with_simulator(base_url)
         job = Job(
             settings=self._settings,
             database_url=url,
@@ -125,8 +132,8 @@ class Supervisor:
             port=port,
         )
         if self._settings.relay.enabled:
-            relay_job = msgspec.structs.replace(job, broker_url=relay_broker)
-            self._background = [
+            relay_job = replace(job, broker_url=relay_broker)
+            self._background += [
                 self._child("relay", ("onebook.background", "relay"), relay_job),
                 self._child("sender", ("onebook.background", "sender"), job),
             ]
@@ -136,8 +143,9 @@ class Supervisor:
         with self._timed("processes"):
             await self._start_children()
         self._watch()
-        base_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._status = {"pid": os.getpid(), "url": base_url, "database": url, "broker": consumer_broker}
+        if self._settings.payments.simulator_url:
+            self._status["gateway"] = self._settings.payments.simulator_url
         self._write_status()
         return Running(base_url=base_url, database_url=url, folder=self._folder, supervisor=self)
 
@@ -167,6 +175,24 @@ class Supervisor:
             credentials = await self._nats.start()
         return credentials.relay_url, credentials.consumer_url
 
+    def _with_simulator(self, base_url: str) -> Settings:
+        """The settings with the simulated gateway that is to be started, where none is named and no other one is wanted."""
+        payments = self._settings.payments
+        if payments.gateway != "simulator" or payments.simulator_url:
+            return self._settings
+        port, secret = _free_port(), secret_key(self._folder.keys / SIMULATOR_KEY_FILE).hex()
+        job = SimulatorJob(
+            host=SIMULATOR_HOST,
+            port=port,
+            folder=str(self._folder.path / "simulator"),
+            secret=secret,
+            notify_url=f"{base_url}/v1/gateways/simulator/notifications",
+            log=self._settings.log,
+        )
+        self._background.append(self._child("simulator", ("onebook.simulator",), job))
+        known = replace(payments, simulator_url=f"http://{SIMULATOR_HOST}:{port}", simulator_secret=secret)
+        return replace(self._settings, payments=known)
+
     async def _start_children(self) -> None:
         children = [*self._background, *self._workers]
         for failure in await asyncio.gather(*(child.start() for child in children), return_exceptions=True):
@@ -175,7 +201,7 @@ class Supervisor:
             if isinstance(failure, BaseException):
                 raise failure
 
-    def _child(self, name: str, command: tuple[str, ...], job: Job) -> Child:
+    def _child(self, name: str, command: tuple[str, ...], job: Job | SimulatorJob) -> Child:
         return Child(
             name,
             command,
@@ -267,6 +293,12 @@ class _Timed:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self._step(self._name, time.monotonic() - self._began)
+
+
+def _free_port() -> int:
+    """A port for the simulator, which keeps it through its restarts."""
+    with socket.create_server((SIMULATOR_HOST, 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def _reserve(host: str, port: int) -> socket.socket:

@@ -15,6 +15,7 @@ the file `lock` stays behind, because deleting it would let two processes lock t
       nats.conf       its settings, written anew at every start
       nats.log        what it said
       programs/       a copy of the wheel's programs, only where root's account cannot reach them
+      simulator/      the simulated payment gateway's own ledger
       metrics/        what the workers count
       workers.log     what they said, where a live screen must not be torn
       run             its socket: a folder, or a link to one where DATA's own path is too long for a socket
