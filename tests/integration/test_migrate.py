@@ -135,7 +135,10 @@ def copy_database(source: str, target: str, folder: DataFolder) -> None:
     """Dump one database and restore it in another, with PostgreSQL's own tools."""
     programs = find_programs(account_for(folder.postgres), folder.programs)
     dump = subprocess.run(
-        [programs / "pg_dump", "--no-owner", source], capture_output=True, timeout=TOOL_SECONDS, check=True
+        [programs / "pg_dump", "--no-owner", "--no-privileges", source],
+        capture_output=True,
+        timeout=TOOL_SECONDS,
+        check=True,
     )
     subprocess.run(
         [programs / "psql", "--quiet", "--set", "ON_ERROR_STOP=1", target],

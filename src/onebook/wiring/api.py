@@ -21,7 +21,7 @@ from onebook.customers.customers import Customers
 from onebook.job import Job
 from onebook.ledger.catalog import Catalog
 from onebook.ledger.committer import Committer
-from onebook.ledger.database import open_follower, open_reader, open_writer
+from onebook.ledger.database import role_url
 from onebook.ledger.definitions import Definitions
 from onebook.ledger.expiry import Sweeper
 from onebook.ledger.ledger import Ledger
@@ -30,37 +30,34 @@ from onebook.push.hub import Hub
 from onebook.views.reads import Reads
 from onebook.views.view import AvailabilityView
 from onebook.wiring.health import answers, is_heard, moves, writes_down
-from onebook.wiring.loops import (
-    FOLLOWER_CONNECTIONS,
-    Loop,
-    end_process_when_one_fails,
-    open_broker,
-    running,
-    stream_keys,
-)
+from onebook.wiring.loops import Loop, end_process_when_one_fails, open_broker, running, stream_keys
+from onebook.wiring.pools import Pools, open_pools
 
-WRITER_CONNECTIONS = 2  # one in use, one to go on with when the first has broken
 LOAD_SECONDS = 20.0  # a view that is not there by then loads while requests are answered already
 
 
 @asynccontextmanager
 async def open_engine(job: Job) -> AsyncIterator[Engine]:
     """The ledger with its loops, the view and the hub on the stream, and all that answers requests."""
+    async with open_pools(job) as pools, _engine(job, pools) as engine:
+        yield engine
+
+
+@asynccontextmanager
+async def _engine(job: Job, pools: Pools) -> AsyncIterator[Engine]:
     settings = job.settings
     limits = settings.ledger
-    writer = await open_writer(job.database_url, WRITER_CONNECTIONS)
-    reader = await open_reader(job.database_url, settings.database.reader_connections)
-    follower = await open_follower(job.database_url, FOLLOWER_CONNECTIONS)
+    reader = pools.reader
     catalog = Catalog(reader)
     committer = Committer(
-        writer,
+        pools.writer,
         catalog,
         max_batch=limits.max_batch,
         max_waiting=limits.max_waiting,
         command_timeout_seconds=limits.command_timeout_seconds,
     )
     sweeper = Sweeper(reader, committer, interval_seconds=limits.sweep_interval_seconds)
-    view, hub = AvailabilityView(follower), Hub(follower, settings.push)
+    view, hub = AvailabilityView(pools.follower), Hub(pools.follower, settings.push)
     loops: list[Loop] = [committer, sweeper]
     health: dict[str, HealthCheck] = {
         "database": answers(reader),
@@ -68,36 +65,33 @@ async def open_engine(job: Job) -> AsyncIterator[Engine]:
         "sweeper": moves(lambda: sweeper.turned_at),
     }
     if settings.relay.enabled:
-        consumer = Consumer("api", lambda: open_broker(job), follower, [view, hub], keys=stream_keys(job))
+        consumer = Consumer("api", lambda: open_broker(job), pools.consumer, [view, hub], keys=stream_keys(job))
         loops.append(consumer)
         health["views"] = moves(lambda: consumer.turned_at)
         health["relay"] = is_heard(consumer)
         health["sender"] = writes_down(reader, WEBHOOKS)
-    try:
-        async with open_tracing(settings.tracing, job.database_url, "api"), running(loops) as tasks:
-            end_process_when_one_fails(tasks)
-            await _load(view, is_followed=settings.relay.enabled)
-            yield Engine(
-                ledger=Ledger(catalog, committer),
-                definitions=Definitions(reader, catalog),
-                reads=Reads(reader, catalog, view, version_wait_seconds=settings.views.version_wait_seconds),
-                keys=Keys.open(Path(job.keys)),
-                dead_letters=DeadLetters(reader),
-                webhooks=Subscriptions(reader, settings.webhooks),
-                deltas=Deltas(reader, catalog),
-                offers=Offers(reader),
-                quotes=Quotes(reader),
-                checkouts=Checkouts(reader),
-                settlements=Settlements(reader),
-                money=MoneyBook(reader),
-                customers=Customers(reader),
-                hub=hub,
-                ready=ReadyAnswers(view, settings.views.cached_answers),
-                health=health,
-            )
-    finally:
-        for pool in (writer, reader, follower):
-            pool.terminate()
+    traces = role_url(settings.database, job.database_url, "ledger")
+    async with open_tracing(settings.tracing, traces, "api"), running(loops) as tasks:
+        end_process_when_one_fails(tasks)
+        await _load(view, is_followed=settings.relay.enabled)
+        yield Engine(
+            ledger=Ledger(catalog, committer),
+            definitions=Definitions(pools.changes, catalog),
+            reads=Reads(reader, catalog, view, version_wait_seconds=settings.views.version_wait_seconds),
+            keys=Keys.open(Path(job.keys)),
+            dead_letters=DeadLetters(pools.changes),
+            webhooks=Subscriptions(pools.changes, settings.webhooks),
+            deltas=Deltas(reader, catalog),
+            offers=Offers(pools.changes, pools.payments, catalog),
+            quotes=Quotes(pools.payments),
+            checkouts=Checkouts(pools.payments),
+            settlements=Settlements(pools.payments),
+            money=MoneyBook(pools.payments),
+            customers=Customers(pools.customers),
+            hub=hub,
+            ready=ReadyAnswers(view, settings.views.cached_answers),
+            health=health,
+        )
 
 
 async def _load(view: AvailabilityView, *, is_followed: bool) -> None:

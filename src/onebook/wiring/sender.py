@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from onebook.broker.consumer import Consumer
 from onebook.channels.webhooks import Webhooks
 from onebook.job import Job
-from onebook.ledger.database import open_follower, open_reader
+from onebook.ledger.database import open_follower, open_reader, role_url
 from onebook.ops.lag.alerts import Alerts
 from onebook.ops.lag.letters import LetterCount
 from onebook.ops.tracing.lifetime import open_tracing
@@ -19,14 +19,16 @@ SENDER_CONNECTIONS = 5  # the claim, what is owed, outcomes, housekeeping; and t
 @asynccontextmanager
 async def open_sender(job: Job) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
     """The process that sends webhooks and alerts."""
-    follower = await open_follower(job.database_url, FOLLOWER_CONNECTIONS)
-    sender_pool = await open_reader(job.database_url, max(SENDER_CONNECTIONS, job.settings.database.reader_connections))
+    url = role_url(job.settings.database, job.database_url, "ledger")
+    follower = await open_follower(url, FOLLOWER_CONNECTIONS)
+    connections = max(SENDER_CONNECTIONS, job.settings.database.reader_connections)
+    sender_pool = await open_reader(url, connections, name="onebook-sender")
     webhooks = Webhooks(sender_pool, job.settings.webhooks)
     consumer = Consumer("webhooks", lambda: open_broker(job), follower, [webhooks.handler], keys=stream_keys(job))
     alerts = Alerts(job.settings.alerts, LetterCount(sender_pool))
     try:
         async with (
-            open_tracing(job.settings.tracing, job.database_url, "sender"),
+            open_tracing(job.settings.tracing, url, "sender"),
             running([webhooks, consumer, alerts]) as tasks,
         ):
             yield tasks
