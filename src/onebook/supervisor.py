@@ -1,10 +1,10 @@
 """Everything on one machine: database, migrations, broker and our processes, started in order and kept going.
 
 Who calls me: `onebook up`, and the commands that need a server of their own. What I own: the data folder's claim, the
-embedded PostgreSQL and NATS, the simulated gateway, and the processes; I answer no requests. What survives a crash: the processes end when I am
-gone (their life-line), database and broker are found and ended by the next start. What bounds me: `MAX_RESTARTS` restarts of
-database and workers in `RESTART_WINDOW_SECONDS`; more often than that is not a crash but a fault, and I stop with an error.
-Relay, sender, broker and simulator are started again for ever: bookings go on without them, and readiness tells.
+embedded PostgreSQL and NATS, the simulated gateway, and the processes; I answer no requests. What survives a crash: the processes
+end when I am gone (their life-line), database and broker are found and ended by the next start. What bounds me: `MAX_RESTARTS`
+restarts of database and workers in `RESTART_WINDOW_SECONDS`; more often than that is not a crash but a fault, and I stop with an
+error. Relay, sender, broker and simulator are started again for ever: bookings go on without them, and readiness tells.
 """
 
 import asyncio

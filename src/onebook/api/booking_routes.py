@@ -137,8 +137,10 @@ async def extend_booking(call: Call[Extension, None]) -> Answer:
     problems=(404, 409, 410),
 )
 async def confirm_booking(call: Call[Nothing, None]) -> Answer:
-    """Confirming again finds it done."""
-    return await _move(call, ConfirmBooking(*_asked(call)))
+    """Confirming again finds it done. While it is being paid for, the checkout confirms it, and nobody else."""
+    identity, only, trace = _asked(call)
+    await call.engine.checkouts.refuse_while_paying(identity)
+    return await _move(call, ConfirmBooking(identity, only, trace))
 
 
 @operation(

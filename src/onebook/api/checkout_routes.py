@@ -13,7 +13,7 @@ from onebook.api.problems import Problem, refusal_problem
 from onebook.api.roles import Scope
 from onebook.api.wire_checkout import CheckoutAnswer, CheckoutList, CheckoutRequest, checkout_answer
 from onebook.checkout.checkouts import Found, Paying
-from onebook.checkout.failures import CheckoutRefused, HoldLost, PaymentDeclined, PaymentFailed
+from onebook.checkout.failures import HoldLost, PaymentDeclined, PaymentFailed
 from onebook.checkout.record import Checkout, State
 from onebook.model.booking import BookingId
 from onebook.model.refusals import Refusal, UnknownBooking
@@ -52,10 +52,7 @@ async def create_checkout(call: Call[CheckoutRequest, None]) -> Answer:
         on_decline=wanted.on_decline,
         traceparent=call.traceparent,
     )
-    try:
-        found = await call.engine.checkouts.pay(booking_of(call), paying, only_channel=call.principal.only_channel)
-    except CheckoutRefused as error:
-        raise refusal_problem(error.refusal) from error
+    found = await call.engine.checkouts.pay(booking_of(call), paying, only_channel=call.principal.only_channel)
     return found_answer(found)
 
 
@@ -70,10 +67,7 @@ async def create_checkout(call: Call[CheckoutRequest, None]) -> Answer:
 )
 async def get_checkout(call: Call[None, None]) -> Answer:
     """Read from the tables: as it is now."""
-    try:
-        found = await call.engine.checkouts.of_booking(booking_of(call), call.principal.only_channel)
-    except CheckoutRefused as error:
-        raise refusal_problem(error.refusal) from error
+    found = await call.engine.checkouts.of_booking(booking_of(call), call.principal.only_channel)
     if not found:
         raise Problem(404, "not-found", "Not found", detail="this booking has no checkout")
     told = [checkout_answer(checkout) for checkout in found]

@@ -12,6 +12,8 @@ from msgspec.structs import asdict
 
 from onebook.api.answer import PROBLEM, Answer, encode_json
 from onebook.api.tokens import BadToken
+from onebook.checkout.failures import CheckoutRefused
+from onebook.checkout.seal import BadQuote
 from onebook.ledger.failures import LedgerUnavailable, UnknownName, Unprocessable
 from onebook.model.refusals import Refusal
 
@@ -31,6 +33,12 @@ _AWAY = (
     asyncpg.QueryCanceledError,
     asyncpg.LockNotAvailableError,
 )
+
+# What the database itself refuses, when a request has slipped between a look and the checkout that began after it.
+_GUARDS = {
+    "booking_is_confirmed_by_its_checkout": ("checkout-under-way", "This booking is being paid for"),
+    "booking_is_cancelled_with_its_settlement": ("booking-paid", "This booking was paid for meanwhile; send it again"),
+}
 
 log = structlog.get_logger()
 
@@ -89,6 +97,12 @@ def problem_of(error: Exception) -> Problem:
         return Problem(404, "not-found", "Not found", detail=error.detail, pointer=error.pointer)
     if isinstance(error, BadToken):
         return _unauthorized(str(error))
+    if isinstance(error, CheckoutRefused):
+        return refusal_problem(error.refusal)
+    if isinstance(error, BadQuote):
+        return invalid([FieldError(detail=str(error), pointer="/quote")], code="bad-quote")
+    if isinstance(error, asyncpg.CheckViolationError) and error.constraint_name in _GUARDS:
+        return Problem(409, *_GUARDS[error.constraint_name])
     if isinstance(error, LedgerUnavailable):
         return _unavailable(error.detail, error.retry_after_seconds)
     if isinstance(error, _AWAY):

@@ -121,6 +121,12 @@ class Checkouts:
         """The checkouts of a booking, the latest last. Raises CheckoutRefused for a booking that cannot be seen."""
         return (await self._opening(identity, only_channel)).earlier
 
+    async def refuse_while_paying(self, identity: BookingId) -> None:
+        """Raises CheckoutRefused while somebody is paying: then only the checkout moves the booking."""
+        checkout = await self._store.under_way(identity)
+        if checkout is not None:
+            raise CheckoutRefused(CheckoutUnderWay(checkout))
+
     async def notified(self, notification: Notification) -> None:
         """Have the checkout that a notification is about looked at, now. A repeated one does nothing."""
         await self._store.hear(notification, self._gateway.name)

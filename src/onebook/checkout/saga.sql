@@ -82,6 +82,10 @@ FROM booking WHERE id = $1::uuid;
 -- The books of a booking, in their order.
 SELECT effect, kind, channel, currency, accounts, venues, amounts_minor FROM payment.journal WHERE booking = $1::uuid ORDER BY id;
 
+-- name: under_way
+-- The checkout of a booking that is under way, if one is.
+SELECT id::text FROM payment.checkout WHERE booking = $1::uuid AND finished_at IS NULL;
+
 -- name: opening
 -- What a checkout begins with: the booking as it is, the ledger's clock, and the booking's checkouts so far.
 SELECT booking.id::text, status, booking.channel, idempotency_key, request_hash, placed_at, ttl_seconds, items, amended, expires_at,

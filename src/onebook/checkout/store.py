@@ -146,6 +146,11 @@ class Store:
         earlier = () if row["checkouts"] is None else _decode_all(row["checkouts"])
         return Opening(booking_of(row), row["now"], earlier)
 
+    async def under_way(self, booking: BookingId) -> str | None:
+        """The checkout of a booking that is under way, if one is."""
+        found: str | None = await self._pool.fetchval(SQL["under_way"], booking)
+        return found
+
     async def claim(self, limit: int, lease_seconds: float) -> list[Checkout]:
         """Take over those that are due."""
         return [_decode(row["checkout"]) for row in await self._pool.fetch(SQL["claim_due"], limit, lease_seconds)]
