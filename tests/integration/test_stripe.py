@@ -29,7 +29,7 @@ from onebook.checkout.gateways.protocol import (
     Payment,
     PaymentState,
 )
-from onebook.checkout.gateways.stripe import KeyReused, StripeGateway
+from onebook.checkout.gateways.stripe import OrderChanged, StripeGateway
 from onebook.checkout.gateways.stripe_wire import minor_amount, stripe_amount
 from onebook.config import PaymentSettings, load
 
@@ -149,7 +149,7 @@ class TestStripe(GatewayConformance):
         """Another amount under the same key is neither a refusal nor a fault of the gateway."""
         order = await ordered(bed.ok)
         await bed.gateway.authorize(order)
-        with pytest.raises(KeyReused):
+        with pytest.raises(OrderChanged):
             await bed.gateway.authorize(msgspec.structs.replace(order, amount_minor=order.amount_minor + 1))
 
 
@@ -291,7 +291,7 @@ async def test_what_is_processed_is_not_voided_yet() -> None:
         (200, "<html>", OutcomeUnknown),
         (200, {"id": "pi_1"}, OutcomeUnknown),
         (0, "", OutcomeUnknown),
-        (400, {"error": {"type": "idempotency_error", "message": "…"}}, KeyReused),
+        (400, {"error": {"type": "idempotency_error", "message": "…"}}, OrderChanged),
         (400, {"error": {"type": "invalid_request_error", "code": "amount_too_small"}}, GatewayRefused),
     ],
 )

@@ -27,7 +27,7 @@ from onebook.checkout.gateways.protocol import (
     Payment,
     Refund,
 )
-from onebook.checkout.metrics import GATEWAY_BREAKER, GATEWAY_CALLS, GATEWAY_SECONDS
+from onebook.checkout.metrics import GATEWAY_BREAKER, calls, seconds
 from onebook.config import PaymentSettings
 
 SLOT_SECONDS = 0.5
@@ -107,14 +107,28 @@ class Guarded:
         await self._gateway.close()
 
     async def _call(self, operation: str, call: Callable[[], Awaitable[T]]) -> T:
-        return await self._repeating(self._once, operation, call)
+        try:
+            return await self._once(operation, call)
+        except GatewayAway as error:
+            return await self._again(operation, call, error)
+
+    async def _again(self, operation: str, call: Callable[[], Awaitable[T]], error: GatewayAway) -> T:
+        """Repeat a call that has failed once. Were stamina there from the start, it would take longer than many a call does."""
+        first = [error]
+
+        async def attempt() -> T:
+            if first:
+                raise first.pop()
+            return await self._once(operation, call)
+
+        return await self._repeating(attempt)
 
     async def _once(self, operation: str, call: Callable[[], Awaitable[T]]) -> T:
         try:
             self._check()
             await self._take_slot()
         except KeptBack:
-            GATEWAY_CALLS.labels(operation, "kept back").inc()
+            calls(operation, "kept back").inc()
             raise
         try:
             return await self._attempt(operation, call)
@@ -122,9 +136,10 @@ class Guarded:
             self._slots.release()
 
     async def _attempt(self, operation: str, call: Callable[[], Awaitable[T]]) -> T:
-        self._check()  # it may have opened while this one waited for its slot
         probes = self._breaker.state is BreakerState.HALF_OPEN
         self._probes += probes
+        if probes:
+            GATEWAY_BREAKER.labels(self.name).set(_LEVEL[BreakerState.HALF_OPEN])
         began = time.perf_counter()
         try:
             answer = await self._answer(call)
@@ -150,27 +165,35 @@ class Guarded:
             raise OutcomeUnknown(f"{self.name} did not answer within {self._timeout_seconds:g} s") from error
 
     async def _take_slot(self) -> None:
+        if not self._slots.locked():
+            await self._slots.acquire()  # at once
+            return
         try:
             async with asyncio.timeout(SLOT_SECONDS):
                 await self._slots.acquire()
         except TimeoutError as error:
             raise KeptBack(f"too many calls to {self.name} are under way") from error
+        try:
+            self._check()  # it may have opened meanwhile
+        except KeptBack:
+            self._slots.release()
+            raise
 
     def _check(self) -> None:
         if left := self.open_for_seconds:
             raise KeptBack(f"{self.name} has failed repeatedly and is left alone", left)
 
     def _note(self, operation: str, outcome: str, began: float) -> None:
-        GATEWAY_CALLS.labels(operation, outcome).inc()
-        GATEWAY_SECONDS.labels(operation).observe(time.perf_counter() - began)
+        calls(operation, outcome).inc()
+        seconds(operation).observe(time.perf_counter() - began)
         before = self._breaker.state
         if outcome in {"away", "unknown"}:
             self._breaker.failed(self._clock())
         else:
             self._breaker.succeeded()
         after = self._breaker.state
-        GATEWAY_BREAKER.labels(self.name).set(_LEVEL[after])
         if after is not before:
+            GATEWAY_BREAKER.labels(self.name).set(_LEVEL[after])
             log.warning("gateway_breaker", gateway=self.name, state=after.value)
 
 

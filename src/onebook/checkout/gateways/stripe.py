@@ -61,7 +61,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-class KeyReused(Exception):
+class OrderChanged(Exception):
     """An idempotency key was used for two different requests: an order has changed under its key, which must never be."""
 
 
@@ -274,7 +274,7 @@ def _failure(status: int, headers: Mapping[str, str], body: bytes) -> Exception:
         return OutcomeUnknown(f"Stripe answered {status}, and not in its own words")
     if error.type == "idempotency_error":
         log.error("stripe_key_reused", reason=error.message)
-        return KeyReused(error.message)
+        return OrderChanged(error.message)
     return GatewayRefused(error.decline_code or error.code or error.type or "refused", error.message)
 
 
