@@ -5,6 +5,7 @@ A change is no entry of the log: it would tell everybody the code. What bounds m
 """
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 import asyncpg
 import msgspec
@@ -40,6 +41,13 @@ class KeptCoupon(msgspec.Struct, frozen=True):
         return self.terms.max_uses is None or self.used < self.terms.max_uses
 
 
+class PutCoupon(NamedTuple):
+    """A coupon that was put."""
+
+    coupon: KeptCoupon
+    is_new: bool
+
+
 class Coupons:
     """Keeps coupons. Raises UnknownName for a venue that does not exist."""
 
@@ -47,8 +55,8 @@ class Coupons:
         self._pool = pool
         self._catalog = catalog
 
-    async def put(self, venue: str, code: str, terms: CouponTerms) -> bool | CouponUsed:
-        """Whether it is new; how often it was used stays. Raises Unprocessable for terms that mean nothing."""
+    async def put(self, venue: str, code: str, terms: CouponTerms) -> PutCoupon | CouponUsed:
+        """The coupon, and whether it is new; how often it was used stays. Raises Unprocessable for terms that mean nothing."""
         found = await self._catalog.venue(venue)
         if terms.currency != found.currency:
             raise Unprocessable("wrong-currency", f"{venue} sells in {found.currency}", "/currency")
@@ -58,7 +66,7 @@ class Coupons:
         row = await self._pool.fetchrow(SQL["put_coupon"], venue, code, document, terms.max_uses)
         if row is None:
             return CouponUsed(used=await self._used(venue, code), max_uses=terms.max_uses)
-        return bool(row["created"])
+        return PutCoupon(KeptCoupon(venue, code, terms, row["used"]), is_new=bool(row["created"]))
 
     async def one(self, venue: str, code: str) -> KeptCoupon | None:
         """A coupon as it is now; None if there is none."""

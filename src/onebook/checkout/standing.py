@@ -44,5 +44,7 @@ def stands(quote: Quote, booking: Booking, now: datetime) -> Refusal | None:
     return None
 
 
-def _what(item: QuotedItem | Item) -> tuple[str, str, str, str | None, int]:
-    return item.resource, item.starts, item.ends, item.session, item.quantity
+def _what(item: QuotedItem | Item) -> tuple[str, tuple[str, ...], int]:
+    # A session is the same one when its times are moved.
+    period = (item.starts, item.ends) if item.session is None else (item.session,)
+    return item.resource, period, item.quantity

@@ -1,8 +1,8 @@
 """What venues charge by, remembered in memory: pricing asks far more often than prices change.
 
-Who calls me: Quotes, for every quote and every checkout without one. What I own: a copy of the offers of each venue that was asked
-for, which may be lost. It is `fresh_seconds` old at most, whichever process has changed the offers: that often one query asks
-which venues have changed since. What bounds me: the offers that are defined.
+Who calls me: Quotes, for every quote and every checkout without one. What I own: a copy of the offers of each venue that was
+asked for, which may be lost. It is `fresh_seconds` old at most, whichever process has changed the offers: that often one query
+asks which venues have changed since. What bounds me: the offers that are defined.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ SQL = statements("onebook.checkout", "offers.sql")
 READ_SECONDS = 3.0
 
 Offer = RatePlan | Tax | Policy
-KINDS: Final[dict[type[Offer], str]] = {RatePlan: "rate", Tax: "tax", Policy: "policy"}
+KINDS: Final[dict[type[msgspec.Struct], str]] = {RatePlan: "rate", Tax: "tax", Policy: "policy"}
 """What each is called in the tables, and in the log."""
 
 _DECODERS = {kind: msgspec.json.Decoder(shape) for shape, kind in KINDS.items()}

@@ -16,6 +16,7 @@ from onebook.checkout.checkouts import Checkouts
 from onebook.checkout.money import MoneyBook
 from onebook.checkout.offers import Offers
 from onebook.checkout.quotes import Quotes
+from onebook.checkout.seal import Seal
 from onebook.checkout.settlements import Settlements
 from onebook.customers.customers import Customers
 from onebook.job import Job
@@ -70,6 +71,7 @@ async def _engine(job: Job, pools: Pools) -> AsyncIterator[Engine]:
         health["views"] = moves(lambda: consumer.turned_at)
         health["relay"] = is_heard(consumer)
         health["sender"] = writes_down(reader, WEBHOOKS)
+    offers = Offers(pools.changes, reader, pools.payments, catalog)
     traces = role_url(settings.database, job.database_url, "ledger")
     async with open_tracing(settings.tracing, traces, "api"), running(loops) as tasks:
         end_process_when_one_fails(tasks)
@@ -82,8 +84,8 @@ async def _engine(job: Job, pools: Pools) -> AsyncIterator[Engine]:
             dead_letters=DeadLetters(pools.changes),
             webhooks=Subscriptions(pools.changes, settings.webhooks),
             deltas=Deltas(reader, catalog),
-            offers=Offers(pools.changes, pools.payments, catalog),
-            quotes=Quotes(pools.payments),
+            offers=offers,
+            quotes=Quotes(offers, catalog, Seal.open(Path(job.keys)), quote_seconds=settings.payments.quote_seconds),
             checkouts=Checkouts(pools.payments),
             settlements=Settlements(pools.payments),
             money=MoneyBook(pools.payments),
