@@ -10,6 +10,7 @@ import uvloop
 from onebook.job import READY, when_supervisor_is_gone
 from onebook.logs import configure_logs
 from onebook.simulator.job import SimulatorJob
+from onebook.simulator.journal import JournalTaken
 from onebook.simulator.server import open_simulator
 
 
@@ -17,7 +18,10 @@ def main() -> None:
     """Serve until SIGTERM, or until standard input closes."""
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=SimulatorJob)
     configure_logs(job.log, "simulator")
-    uvloop.run(_serve(job))
+    try:
+        uvloop.run(_serve(job))
+    except (JournalTaken, OSError) as error:
+        sys.exit(f"the simulated gateway cannot start: {error}")
 
 
 async def _serve(job: SimulatorJob) -> None:

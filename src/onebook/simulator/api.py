@@ -69,18 +69,18 @@ class Api:
         except msgspec.ValidationError as error:
             return _problem(422, "invalid", str(error))
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return _problem(400, "not_json", "the body is not JSON")
+            return _problem(400, "malformed", "the body is JSON and all of the request UTF-8")
         except OSError as error:
             return _problem(500, "journal", str(error))
 
     def _routed(self, request: Request) -> Reply:
         path, _, query = request.target.partition(b"?")
-        parts = path.split(b"/")
-        if parts[1] == b"challenges" and len(parts) == 3:
-            return self._challenge(request.method, parts[2].decode(), request.body)
+        _, *parts = path.split(b"/")
+        if len(parts) == 2 and parts[0] == b"challenges":
+            return self._challenge(request.method, parts[1].decode(), request.body)
         if not hmac.compare_digest(request.authorization, self._authorization):
             raise Refused(401, "wrong_secret")
-        match request.method, parts[1:]:
+        match request.method, parts:
             case b"POST", [b"payments"]:
                 return self._authorize(request.body)
             case b"POST", [b"payments", key, action] if action in self._actions:

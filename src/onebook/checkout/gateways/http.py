@@ -118,7 +118,8 @@ class _Connection(asyncio.Protocol):
 
     async def ask(self, message: bytes) -> Answer:
         """Raises Unanswered. Who is cancelled leaves the connection unfit for others."""
-        answer = self._answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._answer = answer
         self._body = b""
         self._transport.write(message)
         return await answer

@@ -141,10 +141,8 @@ class SimulatorGateway:
         try:
             self._webhook.verify(body, dict(headers), json_parse=False)
             return _notification.decode(body)
-        except (
-            WebhookVerificationError,
-            ValueError,
-        ) as error:  # ValueError: its base64, its UTF-8
+        except (WebhookVerificationError, msgspec.DecodeError, ValueError) as error:
+            # ValueError: the library lets out those of bad base64 and of bytes that are no text.
             raise BadNotification(str(error)) from error
 
     async def close(self) -> None:
