@@ -11,7 +11,10 @@ from onebook.api.app import create_app
 from onebook.api.roles import SCOPES_OF_ROLE, Role
 from tests.acceptance.conftest import Api
 
-OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"}
+SIGNED = {"/v1/gateways/{gateway}/notifications"}
+"""Who calls these is known by a signature."""
+
+OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"} | SIGNED
 
 
 class Documented(NamedTuple):
@@ -71,7 +74,7 @@ def test_nothing_but_what_is_open_goes_without_a_token(
 
 
 def test_what_is_open_is_named_here(operations: list[Documented]) -> None:
-    """Only the probes and the documentation are open."""
+    """Only the probes, the documentation and what is signed are open."""
     opened = {operation.path for operation in operations if operation.scope is None}
     assert {path for path in opened if not path.startswith("/docs/")} == OPEN
 

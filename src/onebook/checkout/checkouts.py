@@ -127,6 +127,11 @@ class Checkouts:
         if checkout is not None:
             raise CheckoutRefused(CheckoutUnderWay(checkout))
 
+    @property
+    def gateway(self) -> Guarded:
+        """Who charges, and signs the notifications."""
+        return self._gateway
+
     async def notified(self, notification: Notification) -> None:
         """Have the checkout that a notification is about looked at, now. A repeated one does nothing."""
         await self._store.hear(notification, self._gateway.name)
