@@ -3,6 +3,7 @@
 import rich_click as click
 
 from onebook.commands.bench import bench
+from onebook.commands.customers import customers
 from onebook.commands.demo import demo
 from onebook.commands.dlq import dlq
 from onebook.commands.migrate import migrate
@@ -22,7 +23,7 @@ def main() -> None:
     """One ledger for everything sold by time, and every channel that sells it in lock-step."""
 
 
-for command in (up, demo, replay, verify, token, bench, status, webhooks, dlq, trace, migrate, rebuild):
+for command in (up, demo, replay, verify, token, bench, status, webhooks, customers, dlq, trace, migrate, rebuild):
     main.add_command(command)
 
 if __name__ == "__main__":
