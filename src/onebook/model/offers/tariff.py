@@ -18,19 +18,16 @@ class Tariff:
     plans: dict[str, RatePlan]
     taxes: dict[str, Tax]
     policies: dict[str, Policy]
-    _item_policies: dict[str | None, ItemPolicy] = field(init=False, repr=False)
-    _closest: dict[str | None, str] = field(init=False, repr=False)
+    _item_policies: dict[str | None, ItemPolicy] = field(init=False, repr=False, default_factory=dict)
+    _closest: dict[str | None, str] = field(init=False, repr=False, default_factory=dict)
     """The plan of a resource where none is asked for: one that names it before one for all, of several the first by code."""
 
     def __post_init__(self) -> None:
-        policies: dict[str | None, ItemPolicy] = {None: WITHOUT_POLICY}
-        policies.update((code, item_policy(code, policy)) for code, policy in self.policies.items())
-        closest: dict[str | None, str] = {}
+        self._item_policies[None] = WITHOUT_POLICY
+        self._item_policies.update((code, item_policy(code, policy)) for code, policy in self.policies.items())
         for code in sorted(self.plans, reverse=True):
             for resource in self.plans[code].resources or (None,):
-                closest[resource] = code
-        object.__setattr__(self, "_item_policies", policies)
-        object.__setattr__(self, "_closest", closest)
+                self._closest[resource] = code
 
     def plan_of(self, resource: str, named: str | None) -> str | None:
         """The code of the plan by which a resource is sold: the one named, if it sells the resource, or the closest."""
