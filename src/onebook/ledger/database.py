@@ -39,7 +39,6 @@ _WRITER_SETTINGS = {
     "lock_timeout": "2s",
     "statement_timeout": "4s",
     "idle_in_transaction_session_timeout": "5s",
-    "application_name": "onebook-ledger",
 }
 _READER_SETTINGS = {"jit": "off", "statement_timeout": "4s"}
 _FOLLOWER_SETTINGS = {"jit": "off", "statement_timeout": "60s", "application_name": "onebook-follower"}
@@ -65,9 +64,9 @@ def role_url(settings: Database, owner_url: str, wing: Wing) -> str:
     return urlunsplit(parts._replace(query=f"{parts.query}&role={role}".lstrip("&")))
 
 
-async def open_writer(url: str, size: int) -> asyncpg.Pool:
+async def open_writer(url: str, size: int, *, name: str = "onebook-ledger") -> asyncpg.Pool:
     """Connections of the write side, with plans pinned."""
-    return await _open(url, size, _WRITER_SETTINGS)
+    return await _open(url, size, _WRITER_SETTINGS | {"application_name": name})
 
 
 async def open_reader(url: str, size: int, *, name: str = "onebook-reader") -> asyncpg.Pool:

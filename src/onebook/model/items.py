@@ -27,8 +27,11 @@ def items_of(lines: Iterable[Line], book: Book) -> tuple[Item, ...]:
 
 
 def keys_of(items: Iterable[Item | QuotedItem]) -> frozenset[ItemKey]:
-    """What items are about, whatever their order: two baskets are the same if this is."""
-    counted = Counter((item.resource, item.starts, item.ends, item.session, item.quantity) for item in items)
+    """What items are about, whatever their order: two baskets are the same if this is. A session may have moved."""
+    counted = Counter(
+        (item.resource, *(("", "") if item.session else (item.starts, item.ends)), item.session, item.quantity)
+        for item in items
+    )
     return frozenset((*about, count) for about, count in counted.items())
 
 

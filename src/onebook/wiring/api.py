@@ -12,13 +12,8 @@ from onebook.broker.dead_letters import DeadLetters
 from onebook.channels.delta import Deltas
 from onebook.channels.handler import NAME as WEBHOOKS
 from onebook.channels.subscriptions import Subscriptions
-from onebook.checkout.checkouts import Checkouts
-from onebook.checkout.money import MoneyBook
-from onebook.checkout.offers import Offers
-from onebook.checkout.quotes import Quotes
-from onebook.checkout.seal import Seal
-from onebook.checkout.settlements import Settlements
 from onebook.customers.customers import Customers
+from onebook.customers.stores import open_key_store
 from onebook.job import Job
 from onebook.ledger.catalog import Catalog
 from onebook.ledger.committer import Committer
@@ -30,6 +25,7 @@ from onebook.ops.tracing.lifetime import open_tracing
 from onebook.push.hub import Hub
 from onebook.views.reads import Reads
 from onebook.views.view import AvailabilityView
+from onebook.wiring.checkout import open_till
 from onebook.wiring.health import answers, is_heard, moves, writes_down
 from onebook.wiring.loops import Loop, end_process_when_one_fails, open_broker, running, stream_keys
 from onebook.wiring.pools import Pools, open_pools
@@ -71,25 +67,31 @@ async def _engine(job: Job, pools: Pools) -> AsyncIterator[Engine]:
         health["views"] = moves(lambda: consumer.turned_at)
         health["relay"] = is_heard(consumer)
         health["sender"] = writes_down(reader, WEBHOOKS)
-    offers = Offers(pools.changes, reader, pools.payments, catalog)
+    ledger = Ledger(catalog, committer)
     traces = role_url(settings.database, job.database_url, "ledger")
-    async with open_tracing(settings.tracing, traces, "api"), running(loops) as tasks:
+    async with (
+        open_till(job, pools, catalog, ledger) as till,
+        open_key_store(settings.customers, Path(job.keys)) as customer_keys,
+        open_tracing(settings.tracing, traces, "api"),
+        running([*loops, *till.loops]) as tasks,
+    ):
+        health["checkouts"] = till.health
         end_process_when_one_fails(tasks)
         await _load(view, is_followed=settings.relay.enabled)
         yield Engine(
-            ledger=Ledger(catalog, committer),
+            ledger=ledger,
             definitions=Definitions(pools.changes, catalog),
             reads=Reads(reader, catalog, view, version_wait_seconds=settings.views.version_wait_seconds),
             keys=Keys.open(Path(job.keys)),
             dead_letters=DeadLetters(pools.changes),
             webhooks=Subscriptions(pools.changes, settings.webhooks),
             deltas=Deltas(reader, catalog),
-            offers=offers,
-            quotes=Quotes(offers, catalog, Seal.open(Path(job.keys)), quote_seconds=settings.payments.quote_seconds),
-            checkouts=Checkouts(pools.payments),
-            settlements=Settlements(pools.payments),
-            money=MoneyBook(pools.payments),
-            customers=Customers(pools.customers),
+            offers=till.offers,
+            quotes=till.quotes,
+            checkouts=till.checkouts,
+            settlements=till.settlements,
+            money=till.money,
+            customers=Customers(pools.customers, customer_keys),
             hub=hub,
             ready=ReadyAnswers(view, settings.views.cached_answers),
             health=health,

@@ -13,7 +13,8 @@ from onebook.wiring.loops import FOLLOWER_CONNECTIONS
 
 WRITER_CONNECTIONS = 2  # one in use, one to go on with when the first has broken
 CHANGES_CONNECTIONS = 3  # definitions, webhooks and letters are changed by people
-PAYMENTS_CONNECTIONS = 4
+SAGA_CONNECTIONS = 3  # one writes, two read
+PAYMENTS_CONNECTIONS = 3
 CUSTOMERS_CONNECTIONS = 2
 
 
@@ -31,7 +32,10 @@ class Pools:
     """Whatever decides nothing; the readers' role."""
     follower: asyncpg.Pool
     """The view and the hub, whose answers may be whole tables; the readers' role."""
+    saga: asyncpg.Pool
+    """The rows of checkouts, with plans pinned; the payments' role."""
     payments: asyncpg.Pool
+    """Whatever else asks about money; the payments' role."""
     customers: asyncpg.Pool
 
 
@@ -45,6 +49,7 @@ async def open_pools(job: Job) -> AsyncIterator[Pools]:
         consumer=await open_follower(url("ledger"), FOLLOWER_CONNECTIONS),
         reader=await open_reader(url("reader"), job.settings.database.reader_connections),
         follower=await open_follower(url("reader"), FOLLOWER_CONNECTIONS),
+        saga=await open_writer(url("payments"), SAGA_CONNECTIONS, name="onebook-saga"),
         payments=await open_reader(url("payments"), PAYMENTS_CONNECTIONS, name="onebook-payments"),
         customers=await open_reader(url("customers"), CUSTOMERS_CONNECTIONS, name="onebook-customers"),
     )
