@@ -32,6 +32,7 @@ class Machine:
         self.commands = self._counter("onebook_commands_total", "command", "outcome")
         self.events = self._counter("onebook_consumer_events_total", "consumer")
         self.refills = self._counter("onebook_consumer_refills_total", "consumer")
+        self.forged = self._counter("onebook_forged_messages_total", "consumer")
         self.losses = self._counter("onebook_relay_slot_losses_total")
         self.offset = self._gauge("onebook_consumer_offset", "consumer")
         self.lag = self._gauge("onebook_cdc_lag_seconds", "consumer")
@@ -166,15 +167,16 @@ def test_a_reading_survives_json() -> None:
 
 
 def test_a_late_consumer_is_seen() -> None:
-    """The table and the line name the consumer and its lag, and a dash stands for what nobody reports."""
+    """The table and the line name the consumer and its lag, a dash stands for what nobody reports, and forgeries are told."""
     machine = Machine()
     machine.lag.labels("view").set(2.5)
+    machine.forged.labels("api").inc(3)
     reading = pipeline_of(machine.scrape(2.0), machine.scrape(1.0))
     written = StringIO()
     console = Console(width=80, file=written)
     console.print(screen_of(reading))
     shown = written.getvalue()
-    assert "view" in shown and "2,500" in shown and "–" in shown
+    assert "view" in shown and "2,500" in shown and "–" in shown and "forged 3" in shown
     assert line_of(reading) == "holds/s 0.0  view lag 2,500 ms p99 – ms"
 
 

@@ -17,6 +17,7 @@ from onebook import tracing
 from onebook.api.answer import Answer
 from onebook.api.body import MAX_BODY_BYTES
 from onebook.api.booking_routes import CREATE_PATH, create_booking
+from onebook.api.card_numbers import looks_like_card
 from onebook.api.engine import Engine
 from onebook.api.express_answer import NoWaiters, head_of, may_answer
 from onebook.api.express_reading import ReadingProtocol
@@ -112,7 +113,8 @@ def _plain(headers: dict[bytes, bytes], all_headers: list[tuple[bytes, bytes]], 
         and len(body) <= MAX_BODY_BYTES
         and headers.get(b"content-type") in _TYPES
         and b"expect" not in headers
-        and _KEY.fullmatch(headers.get(b"idempotency-key", b"")) is not None
+        and _KEY.fullmatch(key := headers.get(b"idempotency-key", b"")) is not None
+        and not looks_like_card(key.decode("ascii"))
     )
 
 

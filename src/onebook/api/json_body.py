@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from onebook.api.card_numbers import refuse_cards_in_body
 from onebook.api.problems import FieldError, Problem, invalid
 
 T = TypeVar("T")
@@ -22,13 +23,15 @@ _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 def decode_json(body: bytes, shape: type[T]) -> tuple[T, bytes]:
     """The value of a body, and its canonical form: bodies that differ only in spaces, escapes or key order share it.
 
-    Raises Problem: 400 for what is not JSON, 422 for duplicate keys and for what does not have the shape.
+    Raises Problem: 400 for what is not JSON, 422 for duplicate keys, for what does not have the shape, and, before anything of
+    the body is told or kept, for a card number.
     """
     try:
         value = _decode(body)
         canonical = _encode_sorted(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise Problem(400, "not-json", "The body is not JSON", detail=_reason(error)) from error
+    refuse_cards_in_body(value, canonical)
     # A decoder keeps the last of several equal keys, so the quotes of the others are missing in the canonical form;
     # without a backslash in the body nothing else can change their number.
     if b"\\" in body or canonical.count(b'"') != body.count(b'"'):

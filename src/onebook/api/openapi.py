@@ -109,7 +109,7 @@ def problems_of(operation: Operation) -> list[int]:
         found |= {401, 403, 503}
     if operation.body is not None:
         found |= {400, 408, 413, 415, 422}
-    if operation.query is not None:
+    if operation.query is not None or operation.path.count("{") or "Idempotency-Key" in operation.headers:
         found |= {422}
     if {"If-Match", "Idempotency-Key"} & set(operation.headers):
         found |= {400}

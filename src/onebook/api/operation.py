@@ -19,6 +19,7 @@ from litestar.response.base import ASGIResponse
 from onebook import tracing
 from onebook.api.answer import Answer
 from onebook.api.body import MAX_BODY_BYTES, read_body
+from onebook.api.card_numbers import refuse_cards_in_head
 from onebook.api.engine import Engine
 from onebook.api.headers import traceparent_of
 from onebook.api.json_body import decode_json, to_shape
@@ -167,6 +168,11 @@ async def _call(
         principal = engine.keys.principal(_raw_header(request, b"authorization"))
         if documented.scope not in principal.scopes:
             raise scope_missing(documented.scope)
+    refuse_cards_in_head(
+        request.scope["path"],
+        b"" if documented.query is None else request.scope["query_string"],
+        request.headers.get("idempotency-key"),
+    )
     query = None if documented.query is None else _query(documented.query, repeated, request)
     body, canonical, raw = None, b"", b""
     if documented.body is not None:

@@ -6,6 +6,7 @@ counts them all. What is refused leaves no trace in the consumer's place: the ch
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -63,12 +64,18 @@ class Gate:
 
     async def _record(self, refused: Sequence[Refused]) -> None:
         """Written down if the database is there; if it is not, they are refused all the same."""
-        once = {each.digest: each for each in refused}.values()
-        times = [sum(each.digest == one.digest for each in refused) for one in once]
+        times = Counter(each.digest for each in refused)
+        once: dict[bytes, Refused] = {}
+        for each in refused:
+            once.setdefault(each.digest, each)
         try:
             async with self._pool.acquire(timeout=RECORD_SECONDS) as connection:
                 await connection.execute(
-                    SQL["record"], self._consumer, *zip(*once, strict=True), times, timeout=RECORD_SECONDS
+                    SQL["record"],
+                    self._consumer,
+                    *zip(*once.values(), strict=True),
+                    [times[digest] for digest in once],
+                    timeout=RECORD_SECONDS,
                 )
                 await connection.execute(SQL["forget"], self._consumer, KEPT, timeout=RECORD_SECONDS)
         except Exception as error:

@@ -1,8 +1,8 @@
 """What a broker has to do for us: carry messages in order, from one publisher to many subscribers.
 
 The broker is transport, not truth. It may lose messages, since each names the one before it (`previous`) and a subscriber that
-misses one reads the log. It may bring what the relay never sent, since each is signed. It must not reorder those it delivers. Each
-implementation passes broker_conformance.py (in tests/).
+misses one reads the log. It may bring what the relay never sent, since each is signed. It must not reorder those it delivers.
+Each implementation passes broker_conformance.py (in tests/).
 """
 
 from collections.abc import Callable, Sequence

@@ -27,6 +27,7 @@ CLIENTS = "onebook_push_clients"
 BREAKER = "onebook_webhook_breaker"
 DELIVERIES = "onebook_webhook_backlog"
 DEAD_LETTERS = "onebook_dead_letters"
+FORGED = "onebook_forged_messages_total"
 
 RELAY = "relay"
 """The first consumer, which hands on to all others."""
@@ -74,6 +75,8 @@ class Pipeline(msgspec.Struct, frozen=True):
     slot: Slot
     webhooks: Webhooks
     dead_letters: int | None
+    forged_messages: int
+    """Refused since the start: the relay had not signed them."""
 
 
 def pipeline_of(now: Scrape, before: Scrape | None = None) -> Pipeline:
@@ -99,6 +102,7 @@ def pipeline_of(now: Scrape, before: Scrape | None = None) -> Pipeline:
             breakers_open=sum(value > 0 for value in now.by(BREAKER, "endpoint").values()),  # half-open is not well yet
         ),
         dead_letters=_whole(now.total(DEAD_LETTERS)),
+        forged_messages=_count(now, FORGED),
     )
 
 

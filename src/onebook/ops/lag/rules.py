@@ -6,7 +6,7 @@ import msgspec
 
 from onebook.config import AlertSettings
 from onebook.ops.lag.measures import Above, Grown, Measure, Missing, ShareAbove, Still
-from onebook.readings.pipeline import BREAKER, DEAD_LETTERS, LAG, OFFSET, SLOT_LOST, SLOT_RETAINED, SLOT_SAFE
+from onebook.readings.pipeline import BREAKER, DEAD_LETTERS, FORGED, LAG, OFFSET, SLOT_LOST, SLOT_RETAINED, SLOT_SAFE
 
 FIRING = "onebook_alerts_firing"
 
@@ -18,6 +18,9 @@ STILL_SECONDS = 30.0
 
 LOST_SECONDS = 600.0
 """How long the loss of a slot is told: it repairs itself, and somebody should still ask why."""
+
+FORGED_SECONDS = 600.0
+"""How long a forged message is told: it did no harm, and somebody has the broker's password."""
 
 BREAKER_SECONDS = 300.0
 SLOT_SHARE = 0.5
@@ -78,6 +81,13 @@ def rules_of(settings: AlertSettings) -> tuple[Rule, ...]:
             for_seconds,
             Severity.WARNING,
             "The replication slot holds back more than half of the WAL that it may before it is lost: the relay is slow or away.",
+        ),
+        Rule(
+            "OnebookForgedMessages",
+            Grown(FORGED, FORGED_SECONDS),
+            0,
+            Severity.CRITICAL,
+            "Messages that the relay had not signed were refused: somebody else writes into the broker. See refused_message.",
         ),
         Rule(
             "OnebookBreakerOpen",

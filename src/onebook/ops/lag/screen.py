@@ -74,6 +74,8 @@ def _obstacles(pipeline: Pipeline) -> list[Text]:
             "yellow" if webhooks.breakers_open or pipeline.dead_letters else "",
         )
     )
+    if pipeline.forged_messages:
+        lines.append(Text(f"messages refused as forged {_number(pipeline.forged_messages)}", "red"))
     return lines
 
 
