@@ -14,13 +14,18 @@ import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from onebook.config import load
 from onebook.job import READY
-from onebook.simulator.faults import Call, Chance, Faults, Trouble
+from onebook.simulator import rules
+from onebook.simulator.documents import NewPayment, NewRefund, Payment, Record, Refused, State
+from onebook.simulator.faults import Call, Chance, Fate, Faults, Trouble
 from onebook.simulator.job import SimulatorJob, notification_secret
 from onebook.simulator.journal import NAME, Journal, JournalTaken
+from onebook.simulator.ledger import BrokenInvariant
 from onebook.simulator.server import open_simulator
 
 SECRET = "sesame"  # noqa: S105 (of a simulator that lives for one test)
@@ -127,6 +132,41 @@ async def test_a_torn_line_is_cut_off(tmp_path: Path) -> None:
     async with open_simulator(job(tmp_path)) as url, asking(url) as ask:
         listed = (await ask("GET", "/payments"))[1]["payments"]
         assert [payment["key"] for payment in listed] == ["a", "b"]
+
+
+async def test_a_journal_of_impossible_payments_is_not_believed(tmp_path: Path) -> None:
+    """More captured than authorized, or more given back than captured: the simulator does not start on that."""
+    for damage in ({"captured_minor": 2}, {"refunded_minor": 1}):
+        payment = Payment("k", "pay_1", State.AUTHORIZED, 1, "EUR", 0.0)
+        line = msgspec.json.encode(Record(msgspec.structs.replace(payment, **damage)))
+        (tmp_path / NAME).write_bytes(line + b"\n")
+        with pytest.raises(BrokenInvariant):
+            async with open_simulator(job(tmp_path)):
+                pass
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(Call)), st.integers(1, 12), st.booleans()), max_size=12))
+def test_whatever_is_asked_amounts_stay_in_order(asked: list[tuple[Call, int, bool]]) -> None:
+    """Any sequence of calls leaves 0 ≤ given back ≤ captured ≤ authorized, and what has ended does not begin again."""
+    record = rules.opened(NewPayment("k", 10, "EUR", "tok_ok", "b"), Fate.GOOD, "pay_1", 0.0, 0.0)
+    for number, (call, amount_minor, odd) in enumerate(asked):
+        ended = record.payment.state in (State.VOIDED, State.DECLINED)
+        before = record
+        with suppress(Refused):
+            match call:
+                case Call.CAPTURE:
+                    record = rules.captured(record, amount_minor, 1.0 if odd else None)
+                case Call.VOID:
+                    record = rules.voided(record)
+                case Call.REFUND:
+                    wanted = NewRefund(f"r{number // 2}", amount_minor)
+                    record, _ = rules.refunded(record, wanted, odd, "re_1", 0.0)
+                case Call.FIND:
+                    record = rules.settled(record)
+        payment = record.payment
+        assert 0 <= payment.refunded_minor <= payment.captured_minor <= payment.amount_minor
+        assert not ended or record is before
+        assert payment.captured_minor >= before.payment.captured_minor
 
 
 def test_two_simulators_do_not_share_a_journal(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class Ledger:
     """All payments."""
 
     def __init__(self, journal: Journal, chance: Chance, surroundings: Surroundings) -> None:
-        """Replays the journal; what was to come late still comes."""
+        """Replays the journal; what was to come late still comes. Raises BrokenInvariant."""
         self._journal = journal
         self._chance = chance
         self._around = surroundings
@@ -56,6 +56,7 @@ class Ledger:
         self._in_order: list[str] = []
         self._key_of_challenge: dict[str, str] = {}
         for record in journal.replay():
+            _check(record.payment)
             self._keep(record)
         for record in list(self._records.values()):
             self._await_pending(record)
