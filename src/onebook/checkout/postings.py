@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from onebook.checkout.journal import Account, Entry, Posting
-from onebook.checkout.record import Checkout
+from onebook.checkout.record import Checkout, Purpose
+from onebook.model.money import split
 from onebook.model.offers.quote import LineKind, Quote
 
 Sums = Counter[tuple[Account, str]]
@@ -24,11 +25,11 @@ _DUES = (Account.RECEIVABLE, Account.DEPOSIT_LIABILITY)
 def of_completed(checkout: Checkout, before: Sequence[Entry] = ()) -> tuple[Entry, ...]:
     """What a completed checkout brings into the books: what is owed by its quote, and what was captured of it.
 
-    `before` are the booking's entries so far: none for what was a hold; for an amendment, or for what a deposit left open, those
-    of the checkouts before it. The quote is of the whole booking as it is now: only the difference is charged.
+    `before` are the booking's entries so far: what was a hold has none, an amendment and a balance add to those of the checkouts
+    before them. The quote is of the whole booking as it is now.
     """
     charge = _charged(checkout.quote, before)
-    kind = "charge" if checkout.amended is None else "amendment"
+    kind = "amendment" if checkout.purpose is Purpose.AMENDMENT else "charge"
     captured = _captured(checkout, _together(sums_of(before), charge))
     entries = (
         _entry(f"charge:{checkout.id}", kind, checkout, charge),
@@ -59,7 +60,7 @@ def of_goodwill(settlement: str, checkout: Checkout, before: Sequence[Entry], am
     sums, changed = sums_of(before), Sums()
     venues = _venues(sums)
     for venue, share in zip(
-        venues, _split(amount_minor, [max(0, _paid_in(sums, venue)) for venue in venues]), strict=True
+        venues, split(amount_minor, [max(0, _paid_in(sums, venue)) for venue in venues]), strict=True
     ):
         changed[Account.REVENUE, venue] = share
         changed[Account.REFUND, venue] = -share
@@ -74,7 +75,7 @@ def of_lesser(settlement: str, checkout: Checkout, before: Sequence[Entry], quot
     overpaid = -sum(dues.values())
     if overpaid >= 0:
         over = [max(0, -due) for due in dues.values()]
-        for (venue, due), share in zip(dues.items(), _split(overpaid, over), strict=True):
+        for (venue, due), share in zip(dues.items(), split(overpaid, over), strict=True):
             _close_dues(changed, sums, venue)
             changed[Account.REFUND, venue] -= share
             changed[Account.GATEWAY_CLEARING, venue] += due + share  # what one venue was paid is now another's
@@ -145,7 +146,7 @@ def _captured(checkout: Checkout, sums: Sums) -> Sums:
             changed[Account.GATEWAY_CLEARING, venue] = due
             _close_dues(changed, sums, venue)
         return changed
-    shares = _split(checkout.amount_minor, [max(0, due) for due in dues.values()])
+    shares = split(checkout.amount_minor, [max(0, due) for due in dues.values()])
     for venue, share in zip(dues, shares, strict=True):
         changed[Account.GATEWAY_CLEARING, venue] = share
         changed[Account.DEPOSIT_LIABILITY, venue] = -share
@@ -180,15 +181,3 @@ def _entry(effect: str, kind: str, checkout: Checkout, changed: Sums) -> Entry:
     postings = tuple(Posting(account, venue, amount) for (account, venue), amount in changed.items() if amount)
     booking = checkout.confirmed_booking or checkout.booking
     return Entry(effect, kind, booking, checkout.channel, checkout.currency, postings)
-
-
-def _split(amount_minor: int, weights: Sequence[int]) -> list[int]:
-    """An amount in proportion to the weights, the largest remainders rounded up; where none weighs, it is the first one's."""
-    total = sum(weights)
-    if total == 0:
-        return [amount_minor, *(0 for _ in weights[1:])]
-    shares = [amount_minor * weight // total for weight in weights]
-    by_remainder = sorted(range(len(weights)), key=lambda place: -(amount_minor * weights[place] % total))
-    for place in by_remainder[: amount_minor - sum(shares)]:
-        shares[place] += 1
-    return shares
