@@ -7,6 +7,7 @@ from onebook.commands.customers import customers
 from onebook.commands.demo import demo
 from onebook.commands.dlq import dlq
 from onebook.commands.migrate import migrate
+from onebook.commands.money import money
 from onebook.commands.rebuild import rebuild
 from onebook.commands.replay import replay
 from onebook.commands.status import status
@@ -23,7 +24,22 @@ def main() -> None:
     """One ledger for everything sold by time, and every channel that sells it in lock-step."""
 
 
-for command in (up, demo, replay, verify, token, bench, status, webhooks, customers, dlq, trace, migrate, rebuild):
+for command in (
+    up,
+    demo,
+    replay,
+    verify,
+    token,
+    bench,
+    status,
+    webhooks,
+    customers,
+    dlq,
+    money,
+    trace,
+    migrate,
+    rebuild,
+):
     main.add_command(command)
 
 if __name__ == "__main__":
