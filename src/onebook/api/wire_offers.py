@@ -18,25 +18,25 @@ MAX_COUPONS = 500
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-class RatePlanAnswer(RatePlan, frozen=True, kw_only=True):
+class RatePlanAnswer(RatePlan, frozen=True, kw_only=True, omit_defaults=False):
     """A rate plan under its code."""
 
     code: str
 
 
-class TaxAnswer(Tax, frozen=True, kw_only=True):
+class TaxAnswer(Tax, frozen=True, kw_only=True, omit_defaults=False):
     """A tax or a fee under its code."""
 
     code: str
 
 
-class PolicyAnswer(Policy, frozen=True, kw_only=True):
+class PolicyAnswer(Policy, frozen=True, kw_only=True, omit_defaults=False):
     """A policy under its code."""
 
     code: str
 
 
-class CouponAnswer(CouponTerms, frozen=True, kw_only=True):
+class CouponAnswer(CouponTerms, frozen=True, kw_only=True, omit_defaults=False):
     """A coupon under its code, and how often it is used."""
 
     code: str
