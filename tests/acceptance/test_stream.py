@@ -1,15 +1,18 @@
 """The stream as clients meet it: a booking placed over HTTP is heard of, and nothing is missed while nobody listens."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from typing import Any
 
+import asyncpg
 import pytest
 
 from onebook.api.roles import Role
 from tests.acceptance.conftest import Api, nights
+from tests.conftest import Server
 
 SECONDS = 20
 
@@ -114,3 +117,29 @@ def test_a_stream_goes_on_from_a_snapshot(api: Api, venue: str, again: bool) -> 
         while missed[-1] not in told:
             told.append(stream.next()[1]["data"]["booking"])
     assert told[-2:] == missed
+
+
+def test_a_checkout_is_heard_of_by_its_channel(api: Api, server: Server, venue: str) -> None:
+    """An event of a checkout, which touches nothing on sale, reaches its channel in full and no other in any form."""
+    query = f"venue={venue}&types=checkout.completed,availability.changed"
+    data = {"checkout": "c1", "channel": "atlas", "state": "completed", "resources": [], "venues": [venue]}
+
+    async def tell() -> None:
+        connection = await asyncpg.connect(server.database_url)
+        await connection.execute(
+            "INSERT INTO log (txn, time, type, subject, venues, data) "
+            "VALUES (log_txn(), clock_timestamp(), 'checkout.completed', 'checkouts/c1', $1, $2)",
+            [venue],
+            json.dumps(data),
+        )
+        await connection.close()
+
+    with (
+        listening(api, query, token=api.token(Role.CHANNEL, "atlas")) as atlas,
+        listening(api, query, token=api.token(Role.CHANNEL, "rival")) as rival,
+    ):
+        asyncio.run(tell())
+        _, told = atlas.next()
+        assert (told["type"], told["subject"], told["data"]) == ("onebook.checkout.completed.v1", "checkouts/c1", data)
+        api.book([nights(venue)])
+        assert rival.next()[1]["type"] == "onebook.availability.changed.v1"

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from onebook.api.stream_routes import full_type
 from onebook.config import PushSettings
 from onebook.log.read import Cursor as LogCursor
-from onebook.log.stream import AVAILABILITY_TYPE, StreamEvent, events_of
+from onebook.log.stream import AVAILABILITY_TYPE, StreamEvent, event_of_row, events_of
 from onebook.push.client import Ending
 from onebook.push.cursor import MalformedCursor, Place, parse
 from onebook.push.frames import SSE, Filter, Wire
@@ -45,6 +46,36 @@ def event(
         "data": data,
     }
     return events_of(msgspec.json.encode([body]), 0.0, position)[0]
+
+
+def without_resources(position: int, kind: str, subject: str, venues: list[str], data: dict[str, Any]) -> StreamEvent:
+    """An event that touches nothing on sale, by way of the log's row, as the relay has it."""
+    row = {"txn": position, "position": position, "time": datetime(2026, 12, 1, tzinfo=UTC), "type": kind}
+    told = msgspec.json.encode({"resources": [], "venues": venues} | data).decode()
+    return event_of_row(row | {"subject": subject, "venues": venues, "traceparent": None, "data": told})
+
+
+def checkout(position: int, kind: str = "checkout.completed") -> StreamEvent:
+    """Of a checkout of atlas, at two venues."""
+    data = {
+        "checkout": "c1",
+        "booking": "b1",
+        "channel": "atlas",
+        "state": "completed",
+        "amount_minor": 1,
+        "currency": "EUR",
+    }
+    return without_resources(position, kind, f"checkouts/{position}", ["porto", "alfama"], data)
+
+
+def offer(position: int) -> StreamEvent:
+    """Of what everybody may know."""
+    return without_resources(position, "offer.changed", f"offers/{position}", ["alfama"], {"rate_plan": "flex"})
+
+
+def customer(position: int) -> StreamEvent:
+    """Of a person."""
+    return without_resources(position, "customer.changed", f"customers/{position}", [], {"customer": "u1"})
 
 
 def wanting(**changes: Any) -> Filter:
@@ -199,7 +230,44 @@ def test_what_a_client_sees_is_decided_by_its_token(wanted: Filter, expected: st
     assert kept is not None
     body = wanted.body_of(kept)
     assert body == {"full": kept.body, "public": kept.public_body, None: None}[expected]
-    assert b"secret" not in kept.public_body
+    assert kept.public_body is not None and b"secret" not in kept.public_body
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_told"),
+    [
+        (wanting(), True),
+        (wanting(only_channel="atlas"), True),
+        (wanting(only_channel="rival"), False),
+        (wanting(sees_bookings=False), False),
+        (wanting(types=frozenset({"onebook.checkout.completed.v1"})), True),
+        (wanting(types=frozenset({AVAILABILITY_TYPE}), only_channel="rival"), False),
+    ],
+)
+async def test_a_checkout_is_told_to_its_channel_alone(wanted: Filter, is_told: bool) -> None:
+    """An event that touches nothing on sale goes in full to who may see its booking, at its venues, and to nobody else."""
+    hub = new_hub()
+    hub._ring.begin(1)
+    here, elsewhere = Pocket(wanted), Pocket(msgspec.structs.replace(wanted, venues=frozenset({"opera"})))
+    hub.join(here, NOW)
+    hub.join(elsewhere, NOW)
+    await hub.handle([checkout(1)])
+    assert ("checkouts/1" in here.text) == is_told
+    assert '"id":"' not in elsewhere.text
+    hub.close()
+
+
+async def test_what_is_told_of_a_customer_is_streamed_to_nobody() -> None:
+    """It belongs to no venue, and streams are of venues; an offer belongs to one, and everybody there is told."""
+    hub = new_hub()
+    hub._ring.begin(1)
+    clients = [Pocket(wanting()), Pocket(wanting(sees_bookings=False))]
+    for client in clients:
+        hub.join(client, NOW)
+    await hub.handle([customer(1), offer(2)])
+    for client in clients:
+        assert "customers/1" not in client.text and "offers/2" in client.text
+    hub.close()
 
 
 def test_a_type_that_nobody_has_thought_about_is_not_public() -> None:
@@ -276,8 +344,8 @@ async def test_an_event_that_cannot_be_shown_harms_no_other() -> None:
     client = Pocket(wanting())
     hub.join(client, NOW)
     poison = event(2)
-    poison.resources = []
-    with pytest.raises(ValueError, match="no resource"):
+    poison.resources = [None]  # type: ignore[list-item]
+    with pytest.raises(AttributeError):
         await hub.handle([event(1), poison, event(3)])
     for single in (event(1), event(3)):
         await hub.handle([single])

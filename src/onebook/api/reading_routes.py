@@ -78,7 +78,9 @@ async def search(call: Call[None, SearchQuery]) -> Answer:
 async def list_events(call: Call[None, EventsQuery]) -> Answer:
     """The events of every channel, which is why a channel may not read them here."""
     query = call.query
-    page = await call.engine.reads.events(query.after, query.venue, query.limit)
+    page = await call.engine.reads.events(
+        query.after, query.venue, query.limit, with_customers=Scope.CUSTOMERS_READ in call.principal.scopes
+    )
     return answer(200, page)
 
 

@@ -43,6 +43,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return (
             self.is_active
             and event.txn >= self.first_txn
+            and (self.sees_all_of(event) or not event.is_secret)
             and (EVERYTHING in self.types or kind in self.types)
             and (EVERYTHING in self.venues or not self.venues.isdisjoint(event.venues))
         )
@@ -52,7 +53,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return self.channel is None or not event.is_private or event.channel == self.channel
 
     def body_of(self, event: StreamEvent) -> bytes:
-        """What it is told of an event."""
+        """What it is told of an event that it wants."""
         return event.body if self.sees_all_of(event) else event.public_body
 
     def signatures(self, message_id: str, at: datetime, body: bytes) -> str:

@@ -2,8 +2,8 @@
 
 Who calls me: the sender, synchronously. What I own: a window of the endpoint's pending deliveries, the oldest first; the table
 has the rest (`has_more`). What bounds me: the window. A delivery waits until every earlier one that touches one of its resources
-is settled; one that keeps failing therefore holds back its own resources, and once a windowful waits for it, its endpoint.
-Times are those of a monotonic clock, handed in.
+is settled, or, where it touches none, every earlier one about the same subject. One that keeps failing therefore holds back its
+own resources, and once a windowful waits for it, its endpoint. Times are those of a monotonic clock, handed in.
 """
 
 import heapq

@@ -283,7 +283,8 @@ def _owed(endpoint: Endpoint, event: StreamEvent, *, queued_at: float) -> Owed:
     return Owed(
         txn=event.txn,
         position=event.position,
-        resources=tuple(dict.fromkeys(touched.resource for touched in event.resources)),
+        # What touches nothing that is on sale keeps the order of what it tells of: a checkout's events, an offer's.
+        resources=tuple(dict.fromkeys(touched.resource for touched in event.resources)) or (event.subject,),
         body=endpoint.body_of(event),
         kind=event.type if endpoint.sees_all_of(event) else event.public_type,
         subject=event.subject,

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 SCAN_LIMIT = 10_000
+CUSTOMERS = "/customers"
+"""The source of what is told of a customer, which belongs to no venue: such entries name none."""
 
 READ = """
 SELECT txn, position, time, type, subject, venues, traceparent, data
@@ -66,7 +68,7 @@ def event_of(row: Any) -> CloudEvent:
     return CloudEvent(
         id=str(row["position"]),
         type=f"onebook.{row['type']}.v1",
-        source=f"/venues/{row['venues'][0]}",
+        source=f"/venues/{row['venues'][0]}" if row["venues"] else CUSTOMERS,
         subject=row["subject"],
         time=row["time"],
         sequence=f"{row['txn']:016d}.{row['position']:016d}",
@@ -76,19 +78,21 @@ def event_of(row: Any) -> CloudEvent:
 
 
 async def read_events(
-    connection: Any, after: Cursor, *, venue: str | None, limit: int
+    connection: Any, after: Cursor, *, venue: str | None, limit: int, with_customers: bool = True
 ) -> tuple[Sequence[CloudEvent], Cursor]:
-    """Up to `limit` events after a cursor, of one venue or all, and the cursor to go on from.
+    """Up to `limit` events after a cursor, of one venue or all, with what is told of customers or without, and the cursor to go
+    on from.
 
     Looks at no more than SCAN_LIMIT entries a call, so the answer may be empty while the cursor moves on.
     """
-    rows = await connection.fetch(READ, after.txn, after.position, limit if venue is None else SCAN_LIMIT)
+    is_whole = venue is None and with_customers
+    rows = await connection.fetch(READ, after.txn, after.position, limit if is_whole else SCAN_LIMIT)
     events: list[CloudEvent] = []
     reached = after
     for row in rows:
         if len(events) == limit:
             break
         reached = Cursor(row["txn"], row["position"])
-        if venue is None or venue in row["venues"]:
+        if venue in row["venues"] if venue is not None else (with_customers or row["venues"]):
             events.append(event_of(row))
     return events, reached

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from onebook.log.facts import Touched
-from onebook.log.read import CloudEvent, event_of
+from onebook.log.read import CUSTOMERS, CloudEvent, event_of
 
 AVAILABILITY_TYPE = "onebook.availability.changed.v1"
 PUBLIC_TYPES = frozenset(
@@ -16,6 +16,7 @@ PUBLIC_TYPES = frozenset(
         "onebook.session.defined.v1",
         "onebook.resource.defined.v1",
         "onebook.inventory.changed.v1",
+        "onebook.offer.changed.v1",
     }
 )
 """What everybody may read in full. A type that is new is not among these before somebody has thought about it."""
@@ -26,6 +27,7 @@ class _Data(msgspec.Struct, frozen=True, gc=False):
 
     resources: list[Touched] = []
     channel: str | None = None
+    venues: list[str] = []
 
 
 class _Outline(msgspec.Struct, frozen=True, gc=False):
@@ -46,6 +48,7 @@ class StreamEvent:
 
     __slots__ = (
         "_public_body",
+        "_venues",
         "body",
         "channel",
         "committed_at",
@@ -77,22 +80,28 @@ class StreamEvent:
         self.subject = outline.subject
         self.time = outline.time
         self.resources = outline.data.resources
+        self._venues = outline.data.venues
         self.channel = outline.data.channel
         """Who sells; None where the event is no booking's."""
         self.traceparent = outline.traceparent
 
     @property
     def venues(self) -> tuple[str, ...]:
-        """Every venue touched."""
+        """Every venue touched; none of what is told of a customer."""
         if len(self.resources) == 1:
             return (self.resources[0].resource.partition("/")[0],)
         if not self.resources:
-            return (self.source.rpartition("/")[2],)
+            return tuple(self._venues) or ((self.source.rpartition("/")[2],) if self.source != CUSTOMERS else ())
         return tuple(dict.fromkeys(touched.resource.partition("/")[0] for touched in self.resources))
 
     @property
     def public_body(self) -> bytes:
-        """What anybody may know of it: the same id, what is available now, and nothing about who took it. Made once."""
+        """What anybody may know of it: the same id, what is available now, and nothing about who took it. Made once.
+
+        Raises LookupError for a secret event.
+        """
+        if self.is_secret:
+            raise LookupError("nothing of this event is for everybody")
         if self._public_body is None:
             self._public_body = self._redacted() if self.is_private else self.body
         return self._public_body
@@ -115,6 +124,11 @@ class StreamEvent:
     def is_private(self) -> bool:
         """Whether it tells of somebody's booking or of the operator's own doings."""
         return self.type not in PUBLIC_TYPES
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether whoever may not read it in full is told nothing at all: it is private, and changes nothing that is on sale."""
+        return self.is_private and not self.resources
 
     @property
     def public_type(self) -> str:

@@ -15,10 +15,7 @@ from onebook.push.cursor import Place
 
 
 class Kept:
-    """What clients may see of an event. `cursor` says: everything up to and including it has been seen.
-
-    Raises ValueError for an event that cannot be shown.
-    """
+    """What clients may see of an event. `cursor` says: everything up to and including it has been seen."""
 
     __slots__ = (
         "_public_body",
@@ -26,6 +23,7 @@ class Kept:
         "channel",
         "cursor",
         "is_private",
+        "is_secret",
         "position",
         "txn",
         "type",
@@ -38,12 +36,11 @@ class Kept:
         self.position = event.position
         self.type = intern(event.type)
         self.is_private = event.is_private
+        self.is_secret = event.is_secret
         self.venues = tuple(intern(venue) for venue in event.venues)
         self.channel = event.channel
         self.body = event.body
         self._public_body = None if self.is_private else event.body
-        if self.is_private and not event.resources:
-            raise ValueError("an event of a booking or a block names no resource")
 
     @property
     def public_type(self) -> str:
@@ -51,10 +48,10 @@ class Kept:
         return AVAILABILITY_TYPE if self.is_private else self.type
 
     @property
-    def public_body(self) -> bytes:
-        """What anybody may know; made when the first one who may know no more wants it, since that is the larger part of the
-        work on an event, and where nobody of that kind listens it is none."""
-        if self._public_body is None:
+    def public_body(self) -> bytes | None:
+        """What anybody may know; None where that is nothing. Made when the first one who may know no more wants it, since that is
+        the larger part of the work on an event, and where nobody of that kind listens it is none."""
+        if self._public_body is None and not self.is_secret:
             (event,) = events_of(b"[%b]" % self.body, 0.0, 0)
             self._public_body = event.public_body
         return self._public_body

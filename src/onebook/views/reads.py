@@ -148,14 +148,18 @@ class Reads:
             next_cursor=None if last is None else _cursor(last["first_day"], last["id"]),
         )
 
-    async def events(self, cursor: str | None, venue: str | None, limit: int) -> EventPage:
-        """The log after a cursor, in its order."""
+    async def events(
+        self, cursor: str | None, venue: str | None, limit: int, *, with_customers: bool = True
+    ) -> EventPage:
+        """The log after a cursor, in its order, with what is told of customers or without."""
         try:
             after = START if cursor is None else Cursor.parse(cursor)
         except ValueError as error:
             raise Unprocessable("bad-cursor", "this is no cursor of the log", "after") from error
         async with self._pool.acquire(timeout=2) as connection:
-            events, reached = await read_events(connection, after, venue=venue, limit=limit)
+            events, reached = await read_events(
+                connection, after, venue=venue, limit=limit, with_customers=with_customers
+            )
         return EventPage(events=events, cursor=str(reached))
 
 

@@ -21,6 +21,8 @@ from onebook.views.stock import Stock
 READ_AGAIN = 12
 FIRST_PAUSE_SECONDS = 0.002
 LONGEST_PAUSE_SECONDS = 0.25
+PLACES = frozenset({"onebook.venue.defined.v1", "onebook.session.defined.v1"})
+"""What tells of something that has no versions. Whatever else touches no resource, such as an offer, is nothing to us."""
 
 
 class _Body(msgspec.Struct, frozen=True):
@@ -104,7 +106,7 @@ class AvailabilityView:
     def _take(self, stock: Stock, event: StreamEvent, wanted: Wanted) -> None:
         if event.is_private:
             take_touched(stock, event.resources, wanted)  # nearly all events, and their data has been read already
-        elif event.resources or self._is_latest(event):
+        elif event.resources or (event.type in PLACES and self._is_latest(event)):
             kind = event.type.removeprefix("onebook.").removesuffix(".v1")
             take_entry(stock, kind, msgspec.json.decode(event.body, type=_Body).data, wanted)
 
