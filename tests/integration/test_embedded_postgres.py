@@ -41,7 +41,7 @@ PROMISED = {
     "max_slot_wal_keep_size": "8GB",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
-    "max_connections": "100",
+    "max_connections": "300",
     "max_locks_per_transaction": "256",
     "jit": "off",
     "autovacuum": "on",

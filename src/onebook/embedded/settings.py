@@ -45,7 +45,7 @@ effective_cache_size = {cache_mib}MB            # what the planner may expect to
 maintenance_work_mem = {maintenance_mib}MB      # vacuum and index builds
 
 # Many short transactions over warm data.
-max_connections = 100                           # pools are small: commands are grouped before they come here
+max_connections = 300                           # two dozen for each worker at the most: a pool for each role
 max_locks_per_transaction = 256                 # a batch touches many partitions and indexes
 jit = off                                       # compiling costs more than any statement of ours runs
 random_page_cost = 1.1                          # solid-state disks, and mostly cached
