@@ -22,12 +22,13 @@ from onebook.api.wire_customers import (
     change_of,
 )
 from onebook.customers.customers import Created, Customer, Export
-from onebook.customers.key_store import KeyStoreAway
+from onebook.customers.key_store import KeyGone, KeyStoreAway
 from onebook.customers.refusals import Refused, UnknownCustomer
 from onebook.ledger.failures import LedgerUnavailable
 from onebook.ledger.identity import new_id
 
 TAG = "Customers"
+KEY_GONE_RETRY_SECONDS = 60
 
 # Nothing between us and who asked keeps a person's data.
 _PRIVATE = ("cache-control", "no-store")
@@ -172,6 +173,10 @@ def _refusals() -> Iterator[None]:
     except KeyStoreAway as error:
         log.warning("key_store_away", reason=str(error))
         raise LedgerUnavailable("the key store does not answer; send it again") from error
+    except KeyGone as error:
+        # A database restored from before a rotation, or another keys folder: somebody has to bring the key back.
+        log.error("key_gone", reason=str(error))
+        raise LedgerUnavailable("the key of this customer cannot be opened here", KEY_GONE_RETRY_SECONDS) from error
 
 
 def _whose(call: Call[Any, Any]) -> tuple[str, str | None]:

@@ -89,22 +89,15 @@ CROSS JOIN LATERAL (SELECT array_agg(name) AS names, array_agg(field.sealed) AS 
 CREATE INDEX booking_of_customer ON booking (customer, placed_at) WHERE customer IS NOT NULL;
 
 -- The one way for customers into the log, for those who keep copies: entries that name an id, and can say nothing more.
--- They go to the venues where the customer has booked; one who has booked nowhere yet is told of under no venue's name.
+-- A customer belongs to no venue, so they name none.
 CREATE FUNCTION customer.tell(type text, customer uuid, channel text, traceparent text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-#variable_conflict use_variable
-DECLARE
-    venues text[];
 BEGIN
     IF type NOT IN ('customer.created', 'customer.changed', 'customer.erased') THEN
         RAISE EXCEPTION 'customers tell of customers, and of nothing else' USING ERRCODE = 'insufficient_privilege';
     END IF;
-    SELECT array_agg(DISTINCT venue.code) INTO venues
-    FROM booking JOIN venue ON venue.id = booking.venue_id OR venue.id = ANY (booking.other_venues)
-    WHERE booking.customer = customer::text;
-    venues := coalesce(venues, ARRAY['*']);
     INSERT INTO log (txn, time, type, subject, venues, traceparent, data)
-    VALUES (log_txn(), clock_timestamp(), type, 'customers/' || customer, venues, traceparent,
-            json_build_object('customer', customer, 'channel', channel, 'venues', venues, 'resources', '[]'::json));
+    VALUES (log_txn(), clock_timestamp(), type, 'customers/' || customer, '{}', traceparent,
+            json_build_object('customer', customer, 'channel', channel, 'resources', '[]'::json));
 END
 $$;
