@@ -42,7 +42,7 @@ from onebook.ledger.failures import LedgerUnavailable, Overloaded, UnknownName, 
 from onebook.ledger.ledger import Ledger, Placing
 from onebook.ledger.page import Settled
 from onebook.model.booking import BookingId, ItemKey
-from onebook.model.commands import CancelBooking, ConfirmBooking, ExtendHold, ReleaseHold, Wanted
+from onebook.model.commands import CancelBooking, ConfirmBooking, ExpireHold, ExtendHold, ReleaseHold, Wanted
 from onebook.model.decision import Decision, Unchanged
 from onebook.model.items import keys_of
 from onebook.model.offers.quote import QuotedItem
@@ -190,6 +190,8 @@ class Driver:
 
     async def _reacquire(self, checkout: Checkout) -> Outcome:
         """The same units once more, as a booking of its own: what has expired stays expired."""
+        # Nobody may have swept it yet, and then it would be refused because of its own hold.
+        await self._ledger.move(ExpireHold(checkout.booking, checkout.traceparent))
         former = await self._store.booking(checkout.booking)
         placing = Placing(
             channel=checkout.channel,
