@@ -1,13 +1,14 @@
 """Quotes as tokens, and for which bookings they stand."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from onebook.checkout.seal import MAX_TOKEN_BYTES, BadQuote, Seal, TooLong
+from onebook.checkout.seal import KEY_FILE, MAX_TOKEN_BYTES, BadQuote, Seal, TooLong
 from onebook.checkout.standing import QuoteExpired, QuoteMismatch, stands
 from onebook.model.booking import Booking, BookingId, Item, Status
 from onebook.model.offers.quote import Guests, ItemPolicy, LineKind, PolicyStep, Quote, QuotedItem, QuoteLine
@@ -71,6 +72,17 @@ def test_another_key_makes_another_seal() -> None:
     """A token of another installation is a stranger's."""
     with pytest.raises(BadQuote):
         Seal(b"x" * 32).read(TOKEN)
+
+
+def test_a_folder_has_one_seal(tmp_path: Path) -> None:
+    """The key is made once, for its owner's eyes alone; a file that holds no key is refused instead of used."""
+    assert Seal.open(tmp_path / "keys").read(Seal.open(tmp_path / "keys").close(QUOTE)) == QUOTE
+    key = tmp_path / "keys" / KEY_FILE
+    assert key.stat().st_mode & 0o077 == 0
+    assert [file.name for file in key.parent.iterdir()] == [KEY_FILE]
+    key.write_bytes(b"")
+    with pytest.raises(ValueError, match="a key has 32"):
+        Seal.open(tmp_path / "keys")
 
 
 def test_a_quote_beyond_the_bound_has_no_token() -> None:
