@@ -268,6 +268,24 @@ async def test_a_token_that_stripe_does_not_know_is_refused() -> None:
     assert refused.value.code == "resource_missing"
 
 
+async def test_what_stripe_will_not_make_is_void() -> None:
+    """An order that is too small for Stripe has no payment, and a checkout that goes back is not held up by that."""
+    refused = (400, {"error": {"type": "invalid_request_error", "code": "amount_too_small"}})
+    nothing = (200, {"object": "search_result", "data": [], "has_more": False})
+    async with scripted(refused, nothing, refused, nothing) as script:
+        assert (await script.gateway.void(ORDER, None)).state is PaymentState.VOIDED
+        assert await script.gateway.find(ORDER, None) is None
+
+
+async def test_a_void_that_is_refused_is_not_given_up() -> None:
+    """As long as the money is set aside, it has to be tried again."""
+    async with scripted(
+        (400, {"error": {"type": "invalid_request_error"}}), (200, intent("requires_capture"))
+    ) as script:
+        with pytest.raises(OutcomeUnknown):
+            await script.gateway.void(ORDER, "pi_1")
+
+
 async def test_what_is_processed_is_not_voided_yet() -> None:
     """Stripe cannot cancel it; it has to be tried again."""
     error = {"type": "invalid_request_error", "code": "payment_intent_unexpected_state"}

@@ -131,9 +131,12 @@ class StripeGateway:
         return payment
 
     async def void(self, order: Order, reference: str | None) -> Payment:
-        """Cancel every intent that the order may have; the oldest is the payment."""
+        """Cancel every intent that the order may have; the oldest is the payment. What Stripe will not make cannot be paid."""
         identities = (reference,) if reference else await self._identities(order)
-        return [await self._cancel(identity) for identity in reversed(identities)][-1]
+        payment = Payment(order.key, "", PaymentState.VOIDED, order.amount_minor, order.currency)
+        for identity in reversed(identities):
+            payment = await self._cancel(identity)
+        return payment
 
     async def refund(self, order: Order, reference: str, refund_key: str, amount_minor: int) -> Refund:
         """Give money back, once per key, also when the key is older than a day."""
@@ -180,23 +183,28 @@ class StripeGateway:
         return await self._ask("POST", "/v1/payment_intents", Intent, form, f"{order.key}:create")
 
     async def _identities(self, order: Order) -> tuple[str, ...]:
-        """The order's intents, the oldest first. There is one, unless Stripe has forgotten its key."""
-        made, is_repeated = await self._make(order)
-        if is_repeated:
+        """The order's intents, the oldest first: one, unless Stripe has forgotten its key, or will not make it at all."""
+        made = None
+        try:
+            made, is_repeated = await self._make(order)
+        except GatewayRefused as refusal:
+            log.info("stripe_makes_no_intent", key=order.key, code=refusal.code)
+        if made is not None and is_repeated:
             return (made.id,)
         query = (("query", f"metadata['{KEY}']:'{order.key}'"),)
         page, _ = await self._ask("GET", "/v1/payment_intents/search", _Page, query)
-        listed = [_read(raw, Intent).id for raw in page.data]
-        return (*(identity for identity in reversed(listed) if identity != made.id), made.id)
+        listed = [_read(raw, _Identified).id for raw in reversed(page.data)]
+        return tuple(listed) if made is None else (*(each for each in listed if each != made.id), made.id)
 
     async def _cancel(self, identity: str) -> Payment:
+        """Raises no refusal: as long as it is not cancelled, it has to be tried again."""
         intent, refusal = await self._move(identity, "cancel")
         payment = payment_of(intent)
         if payment is not None and payment.state in {PaymentState.VOIDED, PaymentState.CAPTURED}:
             return payment
         if payment is not None and payment.state is PaymentState.PROCESSING:
             raise GatewayAway("Stripe is still at the payment, and cannot cancel it yet")
-        raise refusal or OutcomeUnknown("Stripe has not cancelled the payment, and not said why")
+        raise OutcomeUnknown(f"Stripe has not cancelled the payment: {refusal or 'it does not say why'}")
 
     async def _move(
         self, identity: str, step: str, form: Form = (), key: str | None = None
