@@ -146,6 +146,21 @@ def test_a_coupon_is_divided_among_the_items(worth: AmountOff | PercentOff, expe
     assert answer.coupons == ("alfama/TEN",)
 
 
+def test_odd_units_fall_where_the_items_say() -> None:
+    """Two units off 1 and 3 are half a unit short on either; which it is, and with it the tax, is not a matter of order."""
+    by = tariff(plan(1), taxes={"a": percent(5000)})
+    one, three, off = nights(ends="2026-12-04"), nights(), coupon(AmountOff(amount_minor=2))
+    assert priced([one, three], by, off).total_minor == priced([three, one], by, off).total_minor == 3
+
+
+def test_a_fee_per_booking_falls_to_one_item() -> None:
+    """And to the same one in whatever order, so that the deposit is the same."""
+    by = tariff(plan(), plan(deposit=ShareDeposit(basis_points=0)), taxes={"fee": fixed(900, Per.BOOKING)})
+    whole, later = nights(rate_plan="plan0"), nights(rate_plan="plan1")
+    for items in ([whole, later], [later, whole]):
+        assert priced(items, by).due_now_minor == 30_900
+
+
 def test_coupons_follow_each_other() -> None:
     """A second coupon takes off what the first one left; both have to allow it."""
     half = coupon(PercentOff(basis_points=5000), "HALF", combinable=True)

@@ -1,7 +1,6 @@
 """What holds for every basket, tariff and coupon there can be."""
 
 from datetime import UTC, date, datetime, timedelta
-from random import Random
 from zoneinfo import ZoneInfo
 
 from hypothesis import given, settings
@@ -33,7 +32,7 @@ from onebook.model.offers.tax import Per, Tax
 ROOMS = [resource(f"room{number}") for number in range(3)]
 DAYS = st.dates(date(2026, 11, 1), date(2027, 2, 1))
 POINTS = st.integers(0, 10_000)
-SMALL = st.integers(0, 20_000)
+SMALL = st.integers(0, 9) | st.integers(0, 20_000)  # few units have the odd ones that divisions leave
 ZONES = ["Europe/Lisbon", "America/St_Johns", "Australia/Lord_Howe", "Asia/Kolkata"]
 
 overrides = st.builds(
@@ -65,7 +64,7 @@ policies = st.builds(
 @st.composite
 def _tariffs(draw: st.DrawFn) -> Tariff:
     charged: list[Tax] = draw(st.lists(taxes, max_size=4))
-    sold: list[RatePlan] = draw(st.lists(plans, min_size=1, max_size=2))
+    sold: list[RatePlan] = draw(st.lists(plans, min_size=2, max_size=2))
     return tariff(*sold, taxes={f"tax{n}": tax for n, tax in enumerate(charged)}, policies={"steps": draw(policies)})
 
 
@@ -78,12 +77,13 @@ def _stays(draw: st.DrawFn) -> Asked:
         of=draw(st.sampled_from(ROOMS)),
         quantity=draw(st.integers(1, 4)),
         guests=draw(st.none() | st.builds(Guests, st.integers(0, 4), st.integers(0, 4))),
+        rate_plan=draw(st.sampled_from([None, "plan0", "plan1"])),
     )
 
 
-coupons = st.lists(st.builds(AmountOff, st.integers(0, 200_000)) | st.builds(PercentOff, POINTS), max_size=3).map(
-    lambda worths: [coupon(worth, f"C{n}", combinable=True) for n, worth in enumerate(worths)]
-)
+coupons = st.lists(
+    st.builds(AmountOff, st.integers(0, 20) | st.integers(0, 200_000)) | st.builds(PercentOff, POINTS), max_size=3
+).map(lambda worths: [coupon(worth, f"C{n}", combinable=True) for n, worth in enumerate(worths)])
 baskets = st.lists(_stays(), min_size=1, max_size=4)
 
 
@@ -115,14 +115,11 @@ def test_included_taxes_are_within_the_price(items: list[Asked], by: Tariff, tak
         assert sum(line.amount_minor for line in lines if line.included) <= prices
 
 
-@given(baskets, _tariffs(), coupons, st.randoms(use_true_random=False))
+@given(st.lists(_stays(), min_size=2, max_size=3), _tariffs(), coupons)
 @settings(max_examples=100, deadline=None)
-def test_the_order_of_items_changes_nothing(
-    items: list[Asked], by: Tariff, taken: list[Coupon], chance: Random
-) -> None:
+def test_the_order_of_items_changes_nothing(items: list[Asked], by: Tariff, taken: list[Coupon]) -> None:
     """A basket put together in another order costs the same, as a whole, now, and when it is cancelled."""
-    shuffled = chance.sample(items, len(items))
-    one, other = quote_of(priced(items, by, *taken)), quote_of(priced(shuffled, by, *taken))
+    one, other = quote_of(priced(items, by, *taken)), quote_of(priced(items[::-1], by, *taken))
     assert (one.total_minor, one.due_now_minor) == (other.total_minor, other.due_now_minor)
     assert sorted(cancellation_fees(one, NOON)) == sorted(cancellation_fees(other, NOON))
 

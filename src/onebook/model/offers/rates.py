@@ -1,5 +1,6 @@
 """From an item and its rate plan to lines: prices cell by cell, supplements for guests, the discount for length."""
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from datetime import date, datetime
 
@@ -69,20 +70,25 @@ def _add_prices(sheet: Sheet) -> None:
 
 def cell_prices(plan: RatePlan, dates: list[date]) -> list[int | None]:
     """What a unit costs in each cell, by the dates on which they begin, ascending; None where the plan does not sell."""
-    overrides = [each for each in reversed(plan.overrides) if each.starts <= dates[-1] and dates[0] < each.ends]
+    overrides = [each for each in plan.overrides if each.starts <= dates[-1] and dates[0] < each.ends]
     if not overrides and plan.weekdays is None:
         return [plan.price_minor] * len(dates)
-
-    def price_on(day: date) -> int | None:
-        weekday = WEEKDAYS[day.weekday()]
-        for override in overrides:
-            if override.starts <= day < override.ends and (not override.weekdays or weekday in override.weekdays):
-                return override.price_minor
-        of_weekday: int | None = None if plan.weekdays is None else getattr(plan.weekdays, weekday)
-        return plan.price_minor if of_weekday is None else of_weekday
-
-    by_date = {day: price_on(day) for day in dict.fromkeys(dates)}
+    days = list(dict.fromkeys(dates))
+    weekdays = [WEEKDAYS[day.weekday()] for day in days]
+    prices = [_weekday_price(plan, weekday) for weekday in weekdays]
+    # Painted one over the other, so that the last one wins; the plan's bound on overrides bounds the work.
+    for override in overrides:
+        first, end = bisect_left(days, override.starts), bisect_left(days, override.ends)
+        for position in range(first, end):
+            if not override.weekdays or weekdays[position] in override.weekdays:
+                prices[position] = override.price_minor
+    by_date = dict(zip(days, prices, strict=True))
     return [by_date[day] for day in dates]
+
+
+def _weekday_price(plan: RatePlan, weekday: str) -> int | None:
+    price_minor: int | None = None if plan.weekdays is None else getattr(plan.weekdays, weekday)
+    return plan.price_minor if price_minor is None else price_minor
 
 
 def _add_supplements(sheet: Sheet) -> None:
