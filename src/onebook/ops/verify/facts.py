@@ -4,6 +4,8 @@ Written apart from onebook.log on purpose: a mistake in how entries are written 
 they are read.
 """
 
+from uuid import UUID
+
 import msgspec
 from msgspec import UNSET, UnsetType
 
@@ -118,7 +120,15 @@ class SessionTold(msgspec.Struct, frozen=True, rename={"starts": "from", "ends":
     ends: str
 
 
-Told = BookingTold | BlockTold | InventoryTold | ResourcesTold | VenueTold | SessionTold
+class CustomerTold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """That something happened to a customer. Whatever else stands there may be personal, and the log is for ever."""
+
+    customer: UUID
+    channel: str
+    resources: tuple[()]
+
+
+Told = BookingTold | BlockTold | InventoryTold | ResourcesTold | VenueTold | SessionTold | CustomerTold
 
 _TYPES: dict[str, type[Told]] = {
     "venue.defined": VenueTold,
@@ -134,6 +144,9 @@ _TYPES: dict[str, type[Told]] = {
     "booking.amended": BookingTold,
     "block.placed": BlockTold,
     "block.lifted": BlockTold,
+    "customer.created": CustomerTold,
+    "customer.changed": CustomerTold,
+    "customer.erased": CustomerTold,
 }
 _DECODERS = {kind: msgspec.json.Decoder(told) for kind, told in _TYPES.items()}
 

@@ -12,6 +12,7 @@ import msgspec
 from onebook.ops.verify.facts import (
     BlockTold,
     BookingTold,
+    CustomerTold,
     InventoryTold,
     Item,
     ResourcesTold,
@@ -81,6 +82,9 @@ class Replay:
         if isinstance(told, SessionTold):
             self._session(entry, told)
             return
+        if isinstance(told, CustomerTold):
+            self._customer(entry, told)
+            return
         touched = self._effect(entry, told)
         self._check_venues(entry, (key.partition("/")[0] for key in touched))
         self._check_touched(entry, told.resources, touched)
@@ -108,6 +112,11 @@ class Replay:
     def _session(self, entry: Entry, told: SessionTold) -> None:
         self._check_venues(entry, [told.venue])
         self.sessions.setdefault(told.venue, {})[told.session] = told
+
+    def _customer(self, entry: Entry, told: CustomerTold) -> None:
+        self._check_venues(entry, ())
+        if entry.subject != f"customers/{told.customer}":
+            self.entries.add(entry.where, "another customer than its subject", entry.subject, told.customer)
 
     def _definitions(self, entry: Entry, told: ResourcesTold) -> Numbers:
         for definition in told.definitions:
