@@ -26,6 +26,7 @@ from onebook.ledger.identity import new_id
 from onebook.ledger.ledger import Placing
 from onebook.model.commands import Wanted
 from onebook.model.refusals import KeyReused, Refusal
+from onebook.ops.verify.audit import verify
 
 ANA = {"name": "Ana Sá", "email": "Ana@Example.org", "notes": "prefers the quiet side"}
 
@@ -185,6 +186,18 @@ async def test_customers_tell_of_customers_only(room: Room) -> None:
     """The one way into the log refuses every other type."""
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await room.pool.execute("SELECT customer.tell('booking.confirmed', $1, 'website', NULL)", new_id())
+
+
+async def test_the_auditor_finds_persons_in_the_log(room: Room) -> None:
+    """An entry of a customer that says more than the id is a finding; without it the log replays."""
+    await room.add(**ANA)
+    assert (await verify(room.url)).ok
+    forge = (
+        "INSERT INTO log (txn, time, type, subject, venues, data)"
+        ' SELECT log_txn(), now(), type, subject, venues, (data::jsonb || \'{"email": "ana@example.org"}\')::json FROM log'
+    )
+    await room.pool.execute(forge)
+    assert not (await verify(room.url)).ok
 
 
 async def test_a_rotation_rewraps_what_lives_and_ends_what_is_dead(room: Room) -> None:
