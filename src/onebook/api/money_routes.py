@@ -1,5 +1,106 @@
-"""Folios, refunds and the report of the money ledger."""
+"""Folios, refunds and the report of the ledger of money."""
 
 from litestar.handlers import HTTPRouteHandler
 
-ROUTES: tuple[HTTPRouteHandler, ...] = ()
+from onebook.api.answer import Answer, answer
+from onebook.api.checkout_routes import booking_of
+from onebook.api.headers import idempotency_key
+from onebook.api.operation import Call, operation
+from onebook.api.problems import Problem, refusal_problem
+from onebook.api.roles import Scope
+from onebook.api.wire import Nothing
+from onebook.api.wire_money import MoneyQuery, RefundRequest, SettlementAnswer, settlement_answer
+from onebook.checkout.report import Folio, Report
+from onebook.checkout.settlement import FINAL, Settlement
+from onebook.model.refusals import UnknownBooking
+
+TAG = "Money"
+NOT_KEPT = ("cache-control", "no-store")
+
+
+@operation(
+    method="GET",
+    path="/v1/bookings/{id}/folio",
+    summary="A booking's account: what was charged, paid and given back",
+    tag=TAG,
+    scope=Scope.PAYMENTS_WRITE,
+    answers={200: Folio},
+    problems=(404,),
+)
+async def get_folio(call: Call[None, None]) -> Answer:
+    """Another channel's booking is as good as none."""
+    folio = await call.engine.money.folio(booking_of(call), call.principal.only_channel)
+    if folio is None:
+        raise refusal_problem(UnknownBooking())
+    return answer(200, folio, NOT_KEPT)
+
+
+@operation(
+    method="POST",
+    path="/v1/bookings/{id}/refunds",
+    summary="Give back money beyond what any policy asks for",
+    tag=TAG,
+    scope=Scope.PAYMENTS_WRITE,
+    body=RefundRequest,
+    headers=("Idempotency-Key", "traceparent"),
+    answers={201: SettlementAnswer, 202: SettlementAnswer},
+    problems=(404, 409),
+)
+async def create_refund(call: Call[RefundRequest, None]) -> Answer:
+    """201 given back, 202 the gateway has not said so yet; a token of one channel may not. Once per key."""
+    key = idempotency_key(call.headers.get("idempotency-key"))
+    if call.principal.only_channel is not None:
+        raise Problem(403, "channel-forbidden", "A channel may not do this", detail="it needs a token of all channels")
+    return settled_answer(
+        await call.engine.settlements.refund(
+            booking_of(call),
+            call.body.amount_minor,
+            idempotency_key=key,
+            reason=call.body.reason,
+            traceparent=call.traceparent,
+        )
+    )
+
+
+@operation(
+    method="POST",
+    path="/v1/bookings/{id}/no-show",
+    summary="Nobody came: the policy's share is kept, the rest is given back",
+    tag=TAG,
+    scope=Scope.PAYMENTS_WRITE,
+    body=Nothing,
+    body_optional=True,
+    headers=("traceparent",),
+    answers={201: SettlementAnswer, 202: SettlementAnswer},
+    problems=(404, 409),
+)
+async def create_no_show(call: Call[Nothing, None]) -> Answer:
+    """The booking stays confirmed, its units stay taken. Telling it again finds it settled."""
+    return settled_answer(
+        await call.engine.settlements.no_show(
+            booking_of(call), only_channel=call.principal.only_channel, traceparent=call.traceparent
+        )
+    )
+
+
+@operation(
+    method="GET",
+    path="/v1/money/report",
+    summary="What was posted in a period, by account and by day, venue or channel",
+    tag=TAG,
+    scope=Scope.PAYMENTS_READ,
+    query=MoneyQuery,
+    answers={200: Report},
+)
+async def get_money_report(call: Call[None, MoneyQuery]) -> Answer:
+    """The lines of one currency sum to nothing, for each day, venue and channel too."""
+    query = call.query
+    return answer(200, await call.engine.money.report(query.by, query.starts, query.ends), NOT_KEPT)
+
+
+ROUTES: tuple[HTTPRouteHandler, ...] = (get_folio, create_refund, create_no_show, get_money_report)
+
+
+def settled_answer(settlement: Settlement) -> Answer:
+    """A settlement as it is now."""
+    return answer(201 if settlement.state in FINAL else 202, settlement_answer(settlement), NOT_KEPT)

@@ -82,14 +82,20 @@ def of_lesser(settlement: str, checkout: Checkout, before: Sequence[Entry], quot
     return _entry(f"settle:{settlement}", "amendment", checkout, changed)
 
 
-def of_refund_paid(settlement: str, promise: Entry) -> Entry:
-    """The gateway has given back what was promised."""
-    postings = []
+def of_refund_paid(refund: str, amount_minor: int, promise: Entry, given_minor: int = 0) -> Entry:
+    """The gateway has given back an amount of what was promised; `given_minor` of it was given back before."""
+    postings: list[Posting] = []
     for promised in promise.postings:
-        if promised.account is Account.REFUND:
-            postings.append(Posting(Account.REFUND, promised.venue, -promised.amount_minor))
-            postings.append(Posting(Account.GATEWAY_CLEARING, promised.venue, promised.amount_minor))
-    return Entry(f"refund:{settlement}", "refund", promise.booking, promise.channel, promise.currency, tuple(postings))
+        if promised.account is not Account.REFUND:
+            continue
+        passed_minor = min(given_minor, -promised.amount_minor)
+        part_minor = min(amount_minor, -promised.amount_minor - passed_minor)
+        given_minor -= passed_minor
+        amount_minor -= part_minor
+        if part_minor:
+            postings.append(Posting(Account.REFUND, promised.venue, part_minor))
+            postings.append(Posting(Account.GATEWAY_CLEARING, promised.venue, -part_minor))
+    return Entry(f"refund:{refund}", "refund", promise.booking, promise.channel, promise.currency, tuple(postings))
 
 
 def promised_minor(entry: Entry) -> int:

@@ -62,14 +62,30 @@ async def open_till(job: Job, pools: Pools, catalog: Catalog, ledger: Ledger) ->
             answer_seconds=settings.answer_seconds,
             resume_seconds=settings.resume_seconds,
         )
+        settlements = Settlements(
+            pools.payments,
+            ledger,
+            gateway,
+            answer_seconds=settings.answer_seconds,
+            resume_seconds=settings.resume_seconds,
+            max_under_way=settings.max_waiting,
+        )
+        settlements = Settlements(
+            pools.payments,
+            ledger,
+            gateway,
+            answer_seconds=settings.answer_seconds,
+            resume_seconds=settings.resume_seconds,
+            max_under_way=settings.max_waiting,
+        )
         yield Till(
             offers=offers,
             quotes=quotes,
             checkouts=checkouts,
-            settlements=Settlements(pools.payments),
+            settlements=settlements,
             money=MoneyBook(pools.payments),
-            loops=(store, resumer),
-            health=moves(lambda: resumer.turned_at),
+            loops=(store, resumer, settlements),
+            health=moves(lambda: min(resumer.turned_at, settlements.turned_at)),
         )
 
 

@@ -37,6 +37,9 @@ CREATE TABLE payment.settlement (
 -- A booking ends once, and its money is divided once.
 CREATE UNIQUE INDEX settlement_ends_a_booking_once ON payment.settlement (booking)
 WHERE kind IN ('cancellation', 'no-show') AND state <> 'refused';
+-- Each amendment is decided from the one before it.
+CREATE UNIQUE INDEX settlement_amends_one_at_a_time ON payment.settlement (booking)
+WHERE kind = 'amendment' AND state = 'moving';
 CREATE INDEX settlement_of_booking ON payment.settlement (booking);
 CREATE INDEX settlement_due ON payment.settlement (due_at) WHERE due_at IS NOT NULL;
 

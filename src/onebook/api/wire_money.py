@@ -1,0 +1,47 @@
+"""What requests about money look like, and what is told of a settlement; folios and reports are those of checkout/report.py."""
+
+from datetime import date, datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from onebook.api.wire import PERIOD, Text
+from onebook.checkout.report import By
+from onebook.checkout.settlement import Kind, Settlement, State
+from onebook.model.offers.bounds import MAX_AMOUNT_MINOR
+
+
+class RefundRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Money to give back beyond what any policy asks for, out of what was paid."""
+
+    amount_minor: Annotated[int, Meta(ge=1, le=MAX_AMOUNT_MINOR, description="Minor units, cents for EUR.")]
+    reason: Text | None = None
+
+
+class MoneyQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=PERIOD):
+    """Which days, [from, to) in UTC, and what to tell apart."""
+
+    starts: date | None = None
+    ends: date | None = None
+    by: By = By.DAY
+
+
+class SettlementAnswer(msgspec.Struct, frozen=True):
+    """What is kept and what goes back. `state` is `refunding` until the gateway has given it back."""
+
+    id: str
+    booking: str
+    kind: Kind
+    state: State
+    fee_minor: int
+    refund_minor: int
+    currency: str
+    code: str | None
+    begun_at: datetime
+    finished_at: datetime | None
+
+
+def settlement_answer(settlement: Settlement) -> SettlementAnswer:
+    """A settlement as it is told."""
+    return SettlementAnswer(**{name: getattr(settlement, name) for name in SettlementAnswer.__struct_fields__})
