@@ -11,6 +11,7 @@ from onebook.api.answer import Answer, answer
 from onebook.api.engine import Engine
 from onebook.api.headers import idempotency_key, matches
 from onebook.api.operation import Call, operation
+from onebook.api.paid_bookings import amend_paid, cancel_paid
 from onebook.api.placing import booking_etag, place, placing_of, refused
 from onebook.api.problems import refusal_problem
 from onebook.api.roles import Scope
@@ -25,6 +26,7 @@ from onebook.api.wire import (
     Reason,
     booking_answer,
 )
+from onebook.api.wire_checkout import CheckoutAnswer
 from onebook.ledger.page import Settled
 from onebook.model.booking import BookingId
 from onebook.model.commands import BookingMove, CancelBooking, ConfirmBooking, ExtendHold, ReleaseHold, Wanted
@@ -173,8 +175,10 @@ async def release_booking(call: Call[Nothing, None]) -> Answer:
     problems=(404, 409),
 )
 async def cancel_booking(call: Call[Reason, None]) -> Answer:
-    """A confirmed booking's end."""
+    """A confirmed booking's end. What was paid for it is given back, less its policy's fee."""
     identity, only, trace = _asked(call)
+    if await call.engine.settlements.is_paid(identity):
+        return await cancel_paid(call, identity)
     return await _move(call, CancelBooking(identity, only, call.body.reason, trace))
 
 
@@ -186,12 +190,14 @@ async def cancel_booking(call: Call[Reason, None]) -> Answer:
     scope=Scope.BOOKINGS_WRITE,
     body=Amendment,
     headers=("traceparent",),
-    answers={200: BookingAnswer},
-    problems=(404, 409, 410),
+    answers={200: BookingAnswer, 202: CheckoutAnswer},
+    problems=(402, 404, 409, 410),
 )
 async def amend_booking(call: Call[Amendment, None]) -> Answer:
-    """Refused like a new basket, and then the booking stays as it was."""
+    """Refused like a new basket, or for want of money, and then the booking stays as it was."""
     identity, only, trace = _asked(call)
+    if await call.engine.settlements.is_paid(identity):
+        return await amend_paid(call, identity)
     settled = await call.engine.ledger.amend(identity, call.body.items, channel=only, traceparent=trace)
     return await _moved(call.engine, settled, call.body.items)
 

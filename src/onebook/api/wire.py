@@ -17,6 +17,7 @@ MAX_PAGE = 200
 MAX_EVENTS = 1000
 MAX_FOUND = 500
 MAX_NAMED_RESOURCES = 100
+MAX_QUOTE_CHARACTERS = 48 * 1024
 
 
 def _text(pattern: str, **bounds: Any) -> Meta:
@@ -68,6 +69,26 @@ class BookingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     customer: Text | None = None
 
 
+# Made by the gateway's own form: pm_… at Stripe, tok_… at the simulator. A card number has no place here and no form for it.
+PaymentToken = Annotated[
+    str,
+    _text(
+        r"[A-Za-z][A-Za-z0-9_-]*",
+        min_length=3,
+        max_length=200,
+        description="A payment method's token, made by the gateway's own form. Never a card number.",
+        examples=["tok_ok"],
+    ),
+]
+QuoteToken = Annotated[str, Meta(min_length=1, max_length=MAX_QUOTE_CHARACTERS)]
+
+
+class PaymentMethod(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """With what is paid."""
+
+    token: PaymentToken
+
+
 class Extension(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A new deadline, counted from now."""
 
@@ -75,9 +96,15 @@ class Extension(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Amendment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The items that the booking shall have instead."""
+    """The items that the booking shall have instead.
+
+    Where it was paid for, the difference to a `quote` of theirs, or to today's prices, is charged to `payment`, or to what the
+    booking was paid with; or it is given back.
+    """
 
     items: Items
+    quote: QuoteToken | None = None
+    payment: PaymentMethod | None = None
 
 
 class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,8 +135,22 @@ class BookedItem(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rena
     session: str | None = None
 
 
+class SettlementAnswer(msgspec.Struct, frozen=True):
+    """What has become of the money: what is kept, and what goes back. `state` is `settled` once the gateway has given it back."""
+
+    id: str
+    kind: str
+    state: str
+    fee_minor: int
+    refund_minor: int
+    currency: str
+
+
 class BookingAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A booking. `expires_at` is null unless it is held; `server_time` is the ledger's clock at the answer."""
+    """A booking. `expires_at` is null unless it is held; `server_time` is the ledger's clock at the answer.
+
+    `settlement` is told of one that was paid for, by the request that cancelled it or made it cheaper.
+    """
 
     id: str
     status: Status
@@ -119,6 +160,7 @@ class BookingAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     server_time: datetime | msgspec.UnsetType = msgspec.UNSET
     reference: str | None = None
     customer: str | None = None
+    settlement: SettlementAnswer | None = None
 
 
 class BookingList(msgspec.Struct, frozen=True):

@@ -1,32 +1,13 @@
 """What requests and answers about checkouts look like."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
+from onebook.api.wire import PaymentMethod, QuoteToken
 from onebook.checkout.record import Checkout, Purpose, State
-
-MAX_QUOTE_CHARACTERS = 48 * 1024
-
-# Made by the gateway's own form: pm_… at Stripe, tok_… at the simulator. A card number has no place here and no form for it.
-Token = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z][A-Za-z0-9_-]*\Z",
-        min_length=3,
-        max_length=200,
-        description="A payment method's token, made by the gateway's own form. Never a card number.",
-        examples=["tok_ok"],
-    ),
-]
-
-
-class PaymentMethod(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """With what is paid."""
-
-    token: Token
 
 
 class CheckoutRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,7 +18,7 @@ class CheckoutRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     payment: PaymentMethod | None = None
-    quote: Annotated[str, Meta(min_length=1, max_length=MAX_QUOTE_CHARACTERS)] | None = None
+    quote: QuoteToken | None = None
     pay: Literal["due", "all"] = "due"
     on_decline: Literal["release", "keep"] = "release"
 

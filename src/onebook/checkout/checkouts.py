@@ -29,11 +29,12 @@ from onebook.checkout.gateways.protocol import Notification
 from onebook.checkout.postings import dues_minor
 from onebook.checkout.quotes import Quotes
 from onebook.checkout.record import FINAL, Checkout, Purpose, State
-from onebook.checkout.standing import stands
+from onebook.checkout.standing import QuoteExpired, QuoteMismatch, stands
 from onebook.checkout.store import Opening, Store
 from onebook.ledger.identity import new_id
 from onebook.model.booking import Booking, BookingId, Status
 from onebook.model.commands import Wanted
+from onebook.model.items import keys_of
 from onebook.model.offers.quote import Quote
 from onebook.model.refusals import HoldExpired, KeyReused, Refusal, UnknownBooking, WrongState
 
@@ -63,6 +64,19 @@ class Found(msgspec.Struct, frozen=True):
 
     checkout: Checkout
     is_replayed: bool = False
+
+
+class Amending(msgspec.Struct, frozen=True):
+    """Other items for a booking that was paid: where it stands, what was paid for, and what it shall be instead."""
+
+    opening: Opening
+    former: Checkout
+    quote: Quote
+
+    @property
+    def difference_minor(self) -> int:
+        """How much more it costs; negative where it costs less."""
+        return self.quote.total_minor - self.former.quote.total_minor
 
 
 class Checkouts:
@@ -95,26 +109,33 @@ class Checkouts:
         checkout = await self._payment(opening, paying)
         return await self._begin(checkout, opening)
 
-    async def pay_difference(
-        self, identity: BookingId, wanted: Sequence[Wanted], quote: Quote, paying: Paying, *, only_channel: str | None
-    ) -> Found:
-        """Give a booking that was paid for other items that cost more: the difference is charged, or nothing changes."""
+    async def quote_instead(
+        self, identity: BookingId, wanted: Sequence[Wanted], token: str | None, *, only_channel: str | None
+    ) -> Amending:
+        """What other items cost, beside what was paid for: by a quote of theirs, or at today's prices."""
         opening = await self._opening(identity, only_channel)
-        if (earlier := _begun_with(paying, opening)) is not None:
-            return Found(await self._waited(earlier), is_replayed=True)
-        self._refuse_closed()
         former = paid_checkout(opening.earlier)
         if former is None or opening.booking.status is not Status.CONFIRMED:
             raise CheckoutRefused(WrongState(state=opening.booking.status))
-        amount_minor = quote.total_minor - former.quote.total_minor
-        checkout = msgspec.structs.replace(
-            _first_row(opening, paying, quote, amount_minor, self._gateway.name, self._lease),
-            purpose=Purpose.AMENDMENT,
-            confirms=False,
-            token=paying.token or former.token,
-            amended=tuple(wanted),
-            former=former.quote,
-        )
+        quote = await self._quotes.instead_of(former.quote, wanted, opening.now)
+        if token is not None:
+            quote = _standing(self._quotes.read(token), quote)
+        return Amending(opening, former, quote)
+
+    async def pay_difference(self, amending: Amending, wanted: Sequence[Wanted], paying: Paying) -> Found:
+        """Give a booking that was paid for other items that cost more: the difference is charged, or nothing changes.
+
+        The booking's revision is part of the key: the same request finds its checkout, until it has changed the booking.
+        """
+        opening, former, quote = amending.opening, amending.former, amending.quote
+        key = f"amend {opening.booking.revision} {paying.idempotency_key}"
+        paying = msgspec.structs.replace(paying, idempotency_key=key, token=paying.token or former.token)
+        if (earlier := _begun_with(paying, opening)) is not None:
+            return Found(await self._waited(earlier), is_replayed=True)
+        self._refuse_closed()
+        _refuse_unpayable(opening)
+        row = _first_row(opening, paying, quote, amending.difference_minor, self._gateway.name, self._lease)
+        checkout = msgspec.structs.replace(row, purpose=Purpose.AMENDMENT, amended=tuple(wanted), former=former.quote)
         return await self._begin(checkout, opening)
 
     async def of_booking(self, identity: BookingId, only_channel: str | None) -> tuple[Checkout, ...]:
@@ -271,6 +292,15 @@ def _same_or_refused(checkout: Checkout, later: Opening) -> Checkout:
             return other
     live = next((other for other in later.earlier if other.state not in FINAL), None)
     raise CheckoutRefused(CheckoutUnderWay("" if live is None else live.id))
+
+
+def _standing(given: Quote, todays: Quote) -> Quote:
+    """The quote that was given, if it is for the same items as today's. Raises CheckoutRefused."""
+    if keys_of(given.items) != keys_of(todays.items):
+        raise CheckoutRefused(QuoteMismatch("it is for other items than those that are wanted"))
+    if todays.made_at > given.valid_until:
+        raise CheckoutRefused(QuoteExpired(given.valid_until))
+    return given
 
 
 def _is_told(checkout: Checkout) -> bool:

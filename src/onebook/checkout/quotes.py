@@ -49,9 +49,20 @@ class Quotes:
         self, wishes: Sequence[Wish], now: datetime, *, coupons: Sequence[str] = (), customer: str | None = None
     ) -> Quote:
         """A quote for a basket. A coupon is named "CODE" or "venue/CODE"."""
-        lines = await self._lines([wish.wanted for wish in wishes])
-        asked = [Asked(line, wish.guests, wish.rate_plan) for line, wish in zip(lines, wishes, strict=True)]
+        asked = await self._asked(wishes)
         return self._quote(await self._priced(asked, coupons, now), now, customer=customer)
+
+    async def instead_of(self, former: Quote, wanted: Sequence[Wanted], now: datetime) -> Quote:
+        """A quote for other items than those that were paid for: for the same guests, and with the coupons that were taken."""
+        known = {item.resource: item for item in former.items}
+        wishes = [
+            Wish(item, known[item.resource].guests, known[item.resource].rate_plan)
+            if item.resource in known
+            else Wish(item)
+            for item in wanted
+        ]
+        priced = await self._priced(await self._asked(wishes), former.coupons, now, are_taken=True)
+        return self._quote(priced, now, customer=former.customer)
 
     async def of_booking(
         self, booking: Booking, now: datetime, *, coupons: Sequence[str] = (), customer: str | None = None
@@ -73,22 +84,28 @@ class Quotes:
         """The quote of a token; whether it stands for a booking is another question (standing.py). Raises BadQuote."""
         return self._seal.read(token)
 
+    async def _asked(self, wishes: Sequence[Wish]) -> list[Asked]:
+        lines = await self._lines([wish.wanted for wish in wishes])
+        return [Asked(line, wish.guests, wish.rate_plan) for line, wish in zip(lines, wishes, strict=True)]
+
     async def _lines(self, wanted: Sequence[Wanted]) -> tuple[Line, ...]:
         known = resolve_known(wanted, self._catalog)
         return await resolve(wanted, self._catalog) if known is None else known
 
-    async def _priced(self, asked: Sequence[Asked], coupons: Sequence[str], now: datetime) -> Priced:
+    async def _priced(
+        self, asked: Sequence[Asked], coupons: Sequence[str], now: datetime, *, are_taken: bool = False
+    ) -> Priced:
         venues = list(dict.fromkeys(item.line.resource.venue.code for item in asked))
         if len({item.line.resource.venue.currency for item in asked}) > 1:
             raise Unprocessable("mixed-currencies", "one basket has one currency", "/items")
         tariffs = await self._tariffs.of(venues)
-        found = await self._found(coupons, venues) if coupons else []
+        found = await self._found(coupons, venues, are_taken=are_taken) if coupons else []
         priced = price(asked, tariffs, found, now)
         if isinstance(priced, NotPriced):
             raise CheckoutRefused(priced)
         return priced
 
-    async def _found(self, coupons: Sequence[str], venues: Sequence[str]) -> list[Coupon]:
+    async def _found(self, coupons: Sequence[str], venues: Sequence[str], *, are_taken: bool) -> list[Coupon]:
         """The coupons, in their order. A name without a venue is that of the one venue of the basket that has it."""
         names = [
             [(venue, code)] if venue else [(each, code) for each in venues] for venue, code in map(_parted, coupons)
@@ -102,7 +119,7 @@ class Quotes:
             if len(matching) > 1:
                 detail = "several venues of the basket have it: name it as venue/CODE"
                 raise Unprocessable("ambiguous-coupon", detail, f"/coupons/{index}")
-            if not matching[0].is_left:
+            if not (matching[0].is_left or are_taken):
                 raise CheckoutRefused(SpentCoupon())
             found.append(Coupon(matching[0].venue, matching[0].code, matching[0].terms))
         return found

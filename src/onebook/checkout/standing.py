@@ -1,10 +1,10 @@
 """Whether a quote still holds for a booking: a pure rule."""
 
-from collections import Counter
 from datetime import datetime
 
-from onebook.model.booking import Booking, Item
-from onebook.model.offers.quote import Quote, QuotedItem
+from onebook.model.booking import Booking
+from onebook.model.items import keys_of
+from onebook.model.offers.quote import Quote
 from onebook.model.refusals import Refusal
 
 
@@ -36,15 +36,9 @@ def stands(quote: Quote, booking: Booking, now: datetime) -> Refusal | None:
         return QuoteMismatch("it was made for another booking")
     if quote.customer is not None and booking.customer is not None and quote.customer != booking.customer:
         return QuoteMismatch("it was made for another customer")
-    if Counter(map(_what, quote.items)) != Counter(map(_what, booking.lines)):
+    if keys_of(quote.items) != keys_of(booking.lines):
         return QuoteMismatch("it is for other items than the booking has")
     keeps_price = quote.booking == booking.id or booking.placed_at <= quote.valid_until
     if now > quote.valid_until and not (keeps_price and booking.alive(now)):
         return QuoteExpired(quote.valid_until)
     return None
-
-
-def _what(item: QuotedItem | Item) -> tuple[str, tuple[str, ...], int]:
-    # A session is the same one when its times are moved.
-    period = (item.starts, item.ends) if item.session is None else (item.session,)
-    return item.resource, period, item.quantity
