@@ -1,12 +1,13 @@
 """Rate plans, taxes, policies and coupons: what things cost. Each is put whole, and putting the same again changes nothing."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 
 from onebook.api.answer import Answer, answer
-from onebook.api.operation import Call, operation
+from onebook.api.operation import Call, Function, operation
 from onebook.api.path import existing_code, new_code
 from onebook.api.problems import refusal_problem
 from onebook.api.roles import Scope
@@ -36,95 +37,88 @@ COUPONS = "/v1/venues/{venue}/coupons"
 COUPON = f"{COUPONS}/{{code}}"
 
 
-class Family(NamedTuple):
-    """A kind of offer, and how it is asked for and told."""
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A kind of offer: how it is asked for and told, and what requests about it do."""
 
     shape: type[Offer]
-    answer: type[msgspec.Struct]
+    told: type[msgspec.Struct]
     listed: type[msgspec.Struct]
     plural: str
-    """In paths and names; the parameter of a path is the kind's own word."""
+    """In paths, and in lists."""
     parameter: str
+    """Of the path of one."""
     title: str
 
+    @property
+    def path(self) -> str:
+        """Of all of a venue."""
+        return f"/v1/venues/{{venue}}/{self.plural}"
 
-RATES = Family(RatePlan, RatePlanAnswer, RatePlanList, "rates", "plan", "rate plan")
-TAXES = Family(Tax, TaxAnswer, TaxList, "taxes", "tax", "tax or fee")
-POLICIES = Family(Policy, PolicyAnswer, PolicyList, "policies", "policy", "cancellation policy")
+    async def put(self, call: Call[Any, None]) -> Answer:
+        """201 where it is new, 200 where it replaces."""
+        venue, code = existing_code(call.path, "venue"), new_code(call.path, self.parameter)
+        created = await call.engine.offers.put(venue, code, call.body)
+        return answer(201 if created else 200, coded(self.told, call.body, code=code))
+
+    async def get(self, call: Call[None, None]) -> Answer:
+        """As it was put."""
+        venue, code = self._named(call)
+        found = await call.engine.offers.one(self.shape, venue, code)
+        if found is None:
+            raise UnknownName(self.title, code)
+        return answer(200, coded(self.told, found, code=code))
+
+    async def all(self, call: Call[None, None]) -> Answer:
+        """By code."""
+        found = await call.engine.offers.all(self.shape, existing_code(call.path, "venue"))
+        return answer(200, {self.plural: [coded(self.told, offer, code=code) for code, offer in found.items()]})
+
+    async def delete(self, call: Call[None, None]) -> Answer:
+        """What was quoted by it stands."""
+        venue, code = self._named(call)
+        deleted = await call.engine.offers.delete(self.shape, venue, code)
+        return _deleted(deleted, self.title, code)
+
+    def _named(self, call: Call[None, None]) -> tuple[str, str]:
+        return existing_code(call.path, "venue"), existing_code(call.path, self.parameter, self.title)
 
 
 def routes_of(family: Family) -> tuple[HTTPRouteHandler, ...]:
     """The four routes of a kind of offer."""
-    shape, told = family.shape, family.answer
-    all_path = f"/v1/venues/{{venue}}/{family.plural}"
-    one_path = f"{all_path}/{{{family.parameter}}}"
+    one = f"{family.path}/{{{family.parameter}}}"
+    title, name, told = family.title, family.title.replace(" ", "_"), family.told
 
-    async def put(call: Call[Any, None]) -> Answer:
-        """201 where it is new, 200 where it replaces."""
-        venue, code = existing_code(call.path, "venue"), new_code(call.path, family.parameter)
-        created = await call.engine.offers.put(venue, code, call.body)
-        return answer(201 if created else 200, coded(told, call.body, code=code))
-
-    async def get(call: Call[None, None]) -> Answer:
-        """As it was put."""
-        venue, code = existing_code(call.path, "venue"), existing_code(call.path, family.parameter)
-        found = await call.engine.offers.one(shape, venue, code)
-        if found is None:
-            raise UnknownName(family.title, code)
-        return answer(200, coded(told, found, code=code))
-
-    async def list_all(call: Call[None, None]) -> Answer:
-        """All of them, by code."""
-        found = await call.engine.offers.all(shape, existing_code(call.path, "venue"))
-        return answer(200, {family.plural: [coded(told, offer, code=code) for code, offer in found.items()]})
-
-    async def delete(call: Call[None, None]) -> Answer:
-        """What was quoted by it stands."""
-        venue, code = existing_code(call.path, "venue"), existing_code(call.path, family.parameter)
-        deleted = await call.engine.offers.delete(shape, venue, code)
-        if isinstance(deleted, Refusal):
-            raise refusal_problem(deleted)
-        if not deleted:
-            raise UnknownName(family.title, code)
-        return Answer(204, b"")
-
-    for function, name in (
-        (put, f"put_{family.parameter}"),
-        (get, f"get_{family.parameter}"),
-        (list_all, f"list_{family.plural}"),
-        (delete, f"delete_{family.parameter}"),
-    ):
-        function.__name__ = name
-    writes, reads = {"tag": TAG, "scope": Scope.INVENTORY_WRITE}, {"tag": TAG, "scope": Scope.INVENTORY_READ}
     return (
-        operation(
-            method="PUT",
-            path=one_path,
-            summary=f"Define a {family.title}",
-            body=shape,
+        _route(
+            "PUT",
+            one,
+            f"Define a {title}",
+            f"put_{name}",
+            family.put,
+            body=family.shape,
             answers={201: told, 200: told},
             problems=(404,),
-            **writes,
-        )(put),
-        operation(
-            method="GET", path=one_path, summary=f"One {family.title}", answers={200: told}, problems=(404,), **reads
-        )(get),
-        operation(
-            method="GET",
-            path=all_path,
-            summary=f"Every {family.title} of a venue",
+        ),
+        _route("GET", one, f"One {title}", f"get_{name}", family.get, answers={200: told}, problems=(404,)),
+        _route(
+            "GET",
+            family.path,
+            f"Every {title} of a venue",
+            f"list_{family.plural}",
+            family.all,
             answers={200: family.listed},
             problems=(404,),
-            **reads,
-        )(list_all),
-        operation(
-            method="DELETE",
-            path=one_path,
-            summary=f"Have a {family.title} no more",
+        ),
+        _route(
+            "DELETE",
+            one,
+            f"Have a {title} no more",
+            f"delete_{name}",
+            family.delete,
             answers={204: None},
             problems=(404, 409),
-            **writes,
-        )(delete),
+        ),
     )
 
 
@@ -195,13 +189,29 @@ async def list_coupons(call: Call[None, CouponsQuery]) -> Answer:
 async def delete_coupon(call: Call[None, None]) -> Answer:
     """One that was taken stays for the books: end its time instead."""
     venue, code = existing_code(call.path, "venue"), existing_code(call.path, "code", "coupon")
-    deleted = await call.engine.offers.coupons.delete(venue, code)
+    return _deleted(await call.engine.offers.coupons.delete(venue, code), "coupon", code)
+
+
+def _route(method: str, path: str, summary: str, name: str, function: Function, **record: Any) -> HTTPRouteHandler:
+    async def called(call: Call[Any, Any]) -> Answer:
+        return await function(call)
+
+    called.__name__ = name
+    scope = Scope.INVENTORY_READ if method == "GET" else Scope.INVENTORY_WRITE
+    return operation(method=method, path=path, summary=summary, tag=TAG, scope=scope, **record)(called)
+
+
+def _deleted(deleted: bool | Refusal, title: str, code: str) -> Answer:
     if isinstance(deleted, Refusal):
         raise refusal_problem(deleted)
     if not deleted:
-        raise UnknownName("coupon", code)
+        raise UnknownName(title, code)
     return Answer(204, b"")
 
+
+RATES = Family(RatePlan, RatePlanAnswer, RatePlanList, "rates", "plan", "rate plan")
+TAXES = Family(Tax, TaxAnswer, TaxList, "taxes", "tax", "tax")
+POLICIES = Family(Policy, PolicyAnswer, PolicyList, "policies", "policy", "cancellation policy")
 
 ROUTES: tuple[HTTPRouteHandler, ...] = (
     *routes_of(RATES),
