@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from onebook import tracing
 from onebook.ledger.catalog import Catalog
-from onebook.ledger.failures import BrokenInvariant, LedgerUnavailable, Overloaded, StaleDefinition
+from onebook.ledger.failures import BrokenInvariant, LedgerUnavailable, Overloaded, StaleDefinition, is_guarded
 from onebook.ledger.metrics import BATCH_COMMANDS, BATCH_SECONDS, BATCHES_AGAIN, count_outcome
 from onebook.ledger.page import Settled, settle
 from onebook.ledger.resolve import resolve_again, without_turnaround
@@ -160,7 +160,8 @@ class Committer:
                     return
                 await asyncio.sleep(min(RECONNECT_SECONDS * 2**attempt, self._seconds_left(batch)))
             except Exception as error:
-                log.exception("batch_failed", commands=len(batch))
+                if not is_guarded(error):
+                    log.exception("batch_failed", commands=len(batch))
                 await self._isolate(batch, error)
                 return
             BATCHES_AGAIN.inc()

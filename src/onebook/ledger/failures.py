@@ -1,5 +1,14 @@
 """What can go wrong around a decision: requests that name nothing, faults that pass, and invariants that broke."""
 
+# Moves of a booking that the database refuses for the sake of its payment, of which the ledger knows nothing. Whoever asks for
+# such a move looks first; this is for what happens between the look and the move.
+GUARDS = frozenset({"booking_is_confirmed_by_its_checkout", "booking_is_cancelled_with_its_settlement"})
+
+
+def is_guarded(error: Exception) -> bool:
+    """Whether this is such a refusal, which is expected."""
+    return getattr(error, "constraint_name", None) in GUARDS
+
 
 class Unprocessable(Exception):
     """A request that is well-formed and means nothing; `pointer` is the JSON pointer of the offending field."""
