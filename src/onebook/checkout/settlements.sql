@@ -74,8 +74,8 @@ INSERT INTO payment.refund (id, settlement, checkout, amount_minor) VALUES ($1::
 -- name: refunds
 -- What a settlement gives back, in the order in which it was promised, each with its payment.
 SELECT refund.id::text, refund.checkout::text, refund.amount_minor, refund.state, refund.reference,
-       row_to_json(checkout) AS payment
-FROM payment.refund JOIN payment.checkout ON checkout.id = refund.checkout
+       row_to_json(paid) AS payment
+FROM payment.refund JOIN payment.checkout AS paid ON paid.id = refund.checkout
 WHERE settlement = $1::uuid ORDER BY refund.id;
 
 -- name: answered
