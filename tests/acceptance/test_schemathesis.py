@@ -21,7 +21,7 @@ from onebook.api.express_stream import STREAM_PATH
 from onebook.api.operation import Operation
 from tests.acceptance.conftest import Api
 
-MAX_EXAMPLES = 15
+MAX_EXAMPLES = 7
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
