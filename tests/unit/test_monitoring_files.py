@@ -16,7 +16,7 @@ from onebook.ops.lag.shipped import shipped_files
 from onebook.readings import pipeline
 
 SHIPPED = Path(__file__).parents[2] / "docs" / "monitoring"
-ROOMS_WITH_METRICS = ("broker", "channels", "ledger", "push", "relay")
+ROOMS_WITH_METRICS = ("broker", "channels", "checkout", "ledger", "push", "relay")
 SUFFIXES = r"(?:_total|_bucket|_count|_sum)?"
 
 

@@ -52,3 +52,15 @@ def calls(operation: str, outcome: str) -> Counter:
 def seconds(operation: str) -> Histogram:
     """The histogram of an operation."""
     return GATEWAY_SECONDS.labels(operation)
+
+
+OLDEST_SECONDS = Gauge(
+    "onebook_checkout_oldest_seconds",
+    "How long ago the oldest checkout began that has not ended and waits for no payer; 0 when there is none.",
+    multiprocess_mode="livemax",
+)
+REFUNDS_FAILED = Gauge(
+    "onebook_refunds_failed",
+    "Refunds that the gateway has refused, and that somebody has to make by hand.",
+    multiprocess_mode="livemax",
+)

@@ -10,12 +10,13 @@ import asyncpg
 import structlog
 
 from onebook.checkout.driver import Driver
-from onebook.checkout.metrics import CHECKOUTS_RESUMED
+from onebook.checkout.metrics import CHECKOUTS_RESUMED, OLDEST_SECONDS, REFUNDS_FAILED
 from onebook.checkout.store import Store
 from onebook.ledger.failures import LedgerUnavailable
 
 CLAIM_LIMIT = 50
 INTERVAL_SECONDS = 0.25
+WATCH_SECONDS = 5.0
 HOUSEKEEPING_SECONDS = 600.0
 
 log = structlog.get_logger()
@@ -29,7 +30,7 @@ class Resumer:
         self._driver = driver
         self._lease_seconds = lease_seconds
         self._stopping = asyncio.Event()
-        self._tidied_at = 0.0
+        self._watched_at = self._tidied_at = 0.0
         self.turned_at = asyncio.get_running_loop().time()
 
     async def run_once(self) -> int:
@@ -51,9 +52,7 @@ class Resumer:
             claimed = 0
             try:
                 claimed = await self.run_once()
-                if loop.time() - self._tidied_at > HOUSEKEEPING_SECONDS:
-                    self._tidied_at = loop.time()
-                    await self._store.forget_notifications()
+                await self._look_after(loop.time())
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, LedgerUnavailable) as error:
                 if repr(error) != fault:  # the same one is told once, not with every round
                     log.warning("cannot_resume_checkouts", reason=repr(error))
@@ -64,6 +63,17 @@ class Resumer:
             if claimed < CLAIM_LIMIT:
                 await self._pause()
         await self._driver.close()
+
+    async def _look_after(self, now: float) -> None:
+        """Tell how things stand, and drop what nobody needs; both now and then."""
+        if now - self._watched_at > WATCH_SECONDS:
+            self._watched_at = now
+            oldest_seconds, refunds_failed = await self._store.standing()
+            OLDEST_SECONDS.set(oldest_seconds)
+            REFUNDS_FAILED.set(refunds_failed)
+        if now - self._tidied_at > HOUSEKEEPING_SECONDS:
+            self._tidied_at = now
+            await self._store.forget_notifications()
 
     def stop(self) -> None:
         """End after the present round, and let what is under way come to a rest."""

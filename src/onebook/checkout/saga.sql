@@ -112,6 +112,12 @@ INSERT INTO payment.notification (gateway, id, key) VALUES ($1, $2, $3) ON CONFL
 UPDATE payment.checkout SET due_at = clock_timestamp()
 WHERE id = $1::uuid AND finished_at IS NULL AND (state = 'challenged' OR attempts > 0);
 
+-- name: standing
+-- What an operator has to know: how old the oldest checkout is that waits for no payer, and how many refunds have failed.
+SELECT coalesce(extract(epoch FROM clock_timestamp() - (
+           SELECT min(begun_at) FROM payment.checkout WHERE due_at IS NOT NULL AND state <> 'challenged')), 0)::float8 AS oldest_seconds,
+       (SELECT count(*) FROM payment.refund WHERE state = 'failed') AS refunds_failed;
+
 -- name: forget_notifications
 -- Gateways repeat for three days at the most.
 DELETE FROM payment.notification WHERE heard_at < clock_timestamp() - interval '7 days';

@@ -163,6 +163,11 @@ class Store:
             await self._pool.execute(SQL["nudge"], notification.key)
         return True
 
+    async def standing(self) -> tuple[float, int]:
+        """How old the oldest checkout is that waits for no payer, in seconds, and how many refunds have failed."""
+        row = await self._pool.fetchrow(SQL["standing"])
+        return (0.0, 0) if row is None else (row["oldest_seconds"], row["refunds_failed"])
+
     async def forget_notifications(self) -> None:
         """Drop what no gateway repeats any more."""
         await self._pool.execute(SQL["forget_notifications"])

@@ -28,6 +28,11 @@ BREAKER = "onebook_webhook_breaker"
 DELIVERIES = "onebook_webhook_backlog"
 DEAD_LETTERS = "onebook_dead_letters"
 FORGED = "onebook_forged_messages_total"
+CHECKOUTS = "onebook_checkouts_total"
+CHECKOUTS_UNDER_WAY = "onebook_checkouts_under_way"
+CHECKOUT_OLDEST = "onebook_checkout_oldest_seconds"
+REFUNDS_FAILED = "onebook_refunds_failed"
+GATEWAY_BREAKER = "onebook_gateway_breaker"
 
 RELAY = "relay"
 """The first consumer, which hands on to all others."""
@@ -64,6 +69,18 @@ class Webhooks(msgspec.Struct, frozen=True):
     breakers_open: int
 
 
+class Money(msgspec.Struct, frozen=True):
+    """Checkouts: how many are paid a second, how many are under way, and what an operator has to look after."""
+
+    paid_per_second: float | None
+    under_way: int | None
+    oldest_seconds: float | None
+    """How long ago the oldest began that waits for no payer."""
+    gateway_is_open: bool
+    """Whether the breaker to the gateway lets everything through."""
+    refunds_failed: int
+
+
 class Pipeline(msgspec.Struct, frozen=True):
     """One reading. Without a window everything is since the start, and there are no rates; what nobody reports is null."""
 
@@ -74,6 +91,7 @@ class Pipeline(msgspec.Struct, frozen=True):
     consumers: tuple[Consumer, ...]
     slot: Slot
     webhooks: Webhooks
+    money: Money
     dead_letters: int | None
     forged_messages: int
     """Refused since the start: the relay had not signed them."""
@@ -100,6 +118,13 @@ def pipeline_of(now: Scrape, before: Scrape | None = None) -> Pipeline:
         webhooks=Webhooks(
             backlog=_whole(now.total(DELIVERIES)),
             breakers_open=sum(value > 0 for value in now.by(BREAKER, "endpoint").values()),  # half-open is not well yet
+        ),
+        money=Money(
+            paid_per_second=_rate(now, before, CHECKOUTS, state="completed"),
+            under_way=_whole(now.total(CHECKOUTS_UNDER_WAY)),
+            oldest_seconds=now.total(CHECKOUT_OLDEST),
+            gateway_is_open=not any(value > 0 for value in now.by(GATEWAY_BREAKER, "gateway").values()),
+            refunds_failed=_count(now, REFUNDS_FAILED),
         ),
         dead_letters=_whole(now.total(DEAD_LETTERS)),
         forged_messages=_count(now, FORGED),

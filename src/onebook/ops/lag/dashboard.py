@@ -5,6 +5,8 @@ from typing import Any
 from onebook.ops.lag.rules import FIRING
 from onebook.readings.pipeline import (
     BREAKER,
+    CHECKOUTS,
+    CHECKOUTS_UNDER_WAY,
     CLIENTS,
     COMMANDS,
     DEAD_LETTERS,
@@ -91,6 +93,14 @@ ROWS: tuple[tuple[Panel, ...], ...] = (
                 (f"sum({DELIVERIES})", "not finished"),
                 (f"count({BREAKER} > 0) or vector(0)", "breakers open"),
                 (f"sum({DEAD_LETTERS})", "dead letters"),
+            ),
+        ),
+        (
+            "Checkouts",
+            "short",
+            (
+                (f"sum by (state) (rate({CHECKOUTS}[$__rate_interval]))", "{{state}} a second"),
+                (f"sum({CHECKOUTS_UNDER_WAY})", "under way"),
             ),
         ),
         ("Alerts firing", "short", ((f"max by (alert) ({FIRING}) > 0", "{{alert}}"),)),

@@ -6,7 +6,19 @@ import msgspec
 
 from onebook.config import AlertSettings
 from onebook.ops.lag.measures import Above, Grown, Measure, Missing, ShareAbove, Still
-from onebook.readings.pipeline import BREAKER, DEAD_LETTERS, FORGED, LAG, OFFSET, SLOT_LOST, SLOT_RETAINED, SLOT_SAFE
+from onebook.readings.pipeline import (
+    BREAKER,
+    CHECKOUT_OLDEST,
+    DEAD_LETTERS,
+    FORGED,
+    GATEWAY_BREAKER,
+    LAG,
+    OFFSET,
+    REFUNDS_FAILED,
+    SLOT_LOST,
+    SLOT_RETAINED,
+    SLOT_SAFE,
+)
 
 FIRING = "onebook_alerts_firing"
 
@@ -21,6 +33,9 @@ LOST_SECONDS = 600.0
 
 FORGED_SECONDS = 600.0
 """How long a forged message is told: it did no harm, and somebody has the broker's password."""
+
+STUCK_SECONDS = 300.0
+"""A checkout ends within a minute of the end of whatever held it up."""
 
 BREAKER_SECONDS = 300.0
 SLOT_SHARE = 0.5
@@ -102,6 +117,27 @@ def rules_of(settings: AlertSettings) -> tuple[Rule, ...]:
             0,
             Severity.WARNING,
             "Events or deliveries were given up and wait for a person: see `onebook dlq list`.",
+        ),
+        Rule(
+            "OnebookCheckoutStuck",
+            Above(CHECKOUT_OLDEST, STUCK_SECONDS),
+            0,
+            Severity.CRITICAL,
+            f"A checkout has not ended for {STUCK_SECONDS / 60:g} minutes, waiting for no payer: the gateway or a worker is away.",
+        ),
+        Rule(
+            "OnebookGatewayAway",
+            Above(GATEWAY_BREAKER, 0, "gateway"),
+            for_seconds,
+            Severity.CRITICAL,
+            "The payment gateway does not answer: new checkouts are refused with 503, those under way wait.",
+        ),
+        Rule(
+            "OnebookRefundsFailed",
+            Above(REFUNDS_FAILED, 0),
+            0,
+            Severity.WARNING,
+            "The gateway has refused refunds: somebody has to give the money back another way. See payment.refund.",
         ),
         Rule(
             "OnebookAlertsSilent",

@@ -74,6 +74,16 @@ def _obstacles(pipeline: Pipeline) -> list[Text]:
             "yellow" if webhooks.breakers_open or pipeline.dead_letters else "",
         )
     )
+    money = pipeline.money
+    if money.under_way is not None:
+        gateway = "answers" if money.gateway_is_open else "DOES NOT ANSWER"
+        lines.append(
+            Text(
+                f"checkouts paid/s {_number(money.paid_per_second)}, under way {_number(money.under_way)}, oldest "
+                f"{_number(money.oldest_seconds)} s, gateway {gateway}, refunds failed {_number(money.refunds_failed)}",
+                "" if money.gateway_is_open and not money.refunds_failed else "red",
+            )
+        )
     if pipeline.forged_messages:
         lines.append(Text(f"messages refused as forged {_number(pipeline.forged_messages)}", "red"))
     return lines
