@@ -1,7 +1,8 @@
 """Drives any server that speaks `POST /v1/bookings`, and prints what it saw as one JSON line.
 
 Three-night holds on random resources (`bench/r0`, `bench/r1`, ...) and dates, each with an idempotency key
-that no other request of any run has; or, with --reads, GETs of random lines of a file. Two drivers make the same
+that no other request of any run has; with --pays each is paid for, and what counts is the checkout's answer, from when the hold
+was asked for; or, with --reads, GETs of random lines of a file. Two drivers make the same
 requests: wrk with load.lua or read.lua, and the asyncio one (crowd.py) for machines without wrk, for a single
 connection, for a number of requests instead of a time, and for a rate.
 
@@ -113,17 +114,18 @@ def _options() -> tuple[Load, str]:
     parser.add_argument("--requests", type=int, help="stop after so many (asyncio driver)")
     parser.add_argument("--rate", type=int, help="so many a second, whatever they are answered (asyncio driver)")
     parser.add_argument("--reads", type=Path, help="a file of what to GET, a target a line, instead of holds")
+    parser.add_argument("--pays", action="store_true", help="pay for each hold (asyncio driver)")
     parser.add_argument("--resources", type=int, default=1000)
     parser.add_argument("--first-night", type=date.fromisoformat, required=True)
     parser.add_argument("--nights", type=int, default=365)
     parser.add_argument("--seed", type=int, default=1)
     options = vars(parser.parse_args())
     driver = options.pop("driver")
-    needs_asyncio = options["requests"] is not None or options["rate"] is not None
+    needs_asyncio = options["requests"] is not None or options["rate"] is not None or options["pays"]
     if driver == "auto":
         driver = "wrk" if shutil.which("wrk") and not needs_asyncio else "asyncio"
     if driver == "wrk" and needs_asyncio:
-        parser.error("--requests and --rate need --driver asyncio")
+        parser.error("--requests, --rate and --pays need --driver asyncio")
     return Load(**options), driver
 
 

@@ -1,6 +1,7 @@
-"""What the load generator asks for: holds, or reads of what is listed in a file."""
+"""What the load generator asks for: holds, holds that are paid for, or reads of what is listed in a file."""
 
 import random
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 STAY_NIGHTS = 3
+PLACED = re.compile(rb'\{"id":"([0-9a-f-]{36})","status":"held"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Load:
     """Requests a second, sent when they are due and not when the one before was answered; None: as fast as they are."""
     reads: Path | None
     """What to GET, a line each: the target, and behind a tab the ETag that the client has. None: holds are asked for."""
+    pays: bool
+    """Have each hold paid for as soon as it is placed: both are one request here, answered with the checkout's answer."""
     resources: int
     first_night: date
     nights: int
@@ -41,10 +45,15 @@ class Mix(Protocol):
     def request(self, number: int) -> bytes:
         """The request of that number, which no other has."""
 
+    def follow_up(self, answer: bytes) -> bytes | None:
+        """What is asked next, of what was answered; None: that was all."""
+
 
 def mix_of(load: Load) -> Mix:
     """What this load sends."""
-    return _Holds(load) if load.reads is None else _Reads(load, load.reads)
+    if load.reads is not None:
+        return _Reads(load, load.reads)
+    return _Checkouts(load) if load.pays else _Holds(load)
 
 
 def stays(load: Load) -> list[str]:
@@ -71,6 +80,9 @@ class _Holds:
         head, body = self._random.choice(self._heads)
         return b"%s%d\r\n\r\n%s%s" % (head, number, body, self._random.choice(self._stays))
 
+    def follow_up(self, answer: bytes) -> bytes | None:
+        return None
+
     def _head(self, load: Load, run: str, number: int) -> tuple[bytes, bytes]:
         """A request up to the last digits of its key, and the beginning of its body."""
         body = f'{{"items":[{{"resource":"bench/r{number}",'
@@ -84,6 +96,24 @@ class _Holds:
         return "\r\n".join(lines).encode(), body.encode()
 
 
+class _Checkouts(_Holds):
+    def __init__(self, load: Load) -> None:
+        super().__init__(load)
+        body = '{"payment":{"token":"tok_ok"}}'
+        lines = (
+            "HTTP/1.1",
+            *load.headers(),
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+            "Idempotency-Key: pay",  # each booking has its own keys
+        )
+        self._payment = "\r\n".join([*lines, "", body]).encode()
+
+    def follow_up(self, answer: bytes) -> bytes | None:
+        placed = PLACED.match(answer)
+        return None if placed is None else b"POST /v1/bookings/%s/checkout %s" % (placed[1], self._payment)
+
+
 class _Reads:
     def __init__(self, load: Load, file: Path) -> None:
         self._random = random.Random(load.seed)
@@ -92,6 +122,9 @@ class _Reads:
 
     def request(self, number: int) -> bytes:
         return self._random.choice(self._lines) + self._tail
+
+    def follow_up(self, answer: bytes) -> bytes | None:
+        return None
 
     def _line(self, text: str) -> bytes:
         target, _, etag = text.partition("\t")

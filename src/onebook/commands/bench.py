@@ -10,6 +10,8 @@ from rich.console import Console
 from onebook.commands.terminal import Failed, err, json_option, out, print_json, runs
 from onebook.ops.bench.availability import run_availability
 from onebook.ops.bench.availability_report import render_availability
+from onebook.ops.bench.checkout import run_checkout
+from onebook.ops.bench.checkout_report import render_checkout
 from onebook.ops.bench.grown import run_grown
 from onebook.ops.bench.grown_report import render_grown
 from onebook.ops.bench.report import render
@@ -35,6 +37,7 @@ BENCHMARKS = {
     "sync": _Benchmark(run_sync, render_sync),
     "availability": _Benchmark(run_availability, render_availability),
     "webhooks": _Benchmark(run_webhooks, render_webhooks),
+    "checkout": _Benchmark(run_checkout, render_checkout),
 }
 """What `all` is; `grown` takes too long for that."""
 
@@ -70,7 +73,8 @@ async def bench(
     what: str, seconds: int, rounds: int, clients: int, bookings: int, baseline_lock: BaselineLock, as_json: bool
 ) -> None:
     """Measure holds a second over many resources (holds), on one (hot), or before and after millions of bookings (grown);
-    how late others know of a booking (sync), or a partner's endpoint (webhooks); answers about availability (availability).
+    how late others know of a booking (sync), or a partner's endpoint (webhooks); answers about availability (availability);
+    whole checkouts, and holds beside a gateway that hangs (checkout).
 
     `all` is everything but `grown`.
     """

@@ -110,15 +110,18 @@ class Rounds:
         requests: int | None = None,
         rate: int | None = None,
         reads: Path | None = None,
+        pays: bool = False,
     ) -> LoadReport:
         """Run benchmarks/load.py in a process of its own, so that its processor time is its own too.
 
-        Holds, or GETs of the lines of `reads`; for `seconds`, or until there were `requests`; `rate` a second, or at full speed.
+        Holds, with `pays` paid for, or GETs of the lines of `reads`; for `seconds`, or until there were `requests`; `rate` a
+        second, or at full speed.
         """
+        needs_asyncio = requests is not None or rate is not None or pays
         options: dict[str, object] = {
             "--url": server.url,
             "--token": server.token,
-            "--driver": self.plan.driver if requests is None and rate is None else "asyncio",
+            "--driver": "asyncio" if needs_asyncio else self.plan.driver,
             "--connections": connections,
             "--seconds": seconds,
             "--resources": self.scenario.resources,
@@ -128,7 +131,8 @@ class Rounds:
         }
         chosen = {"--requests": requests, "--rate": rate, "--reads": reads}
         options |= {option: value for option, value in chosen.items() if value is not None}
-        return await _load(*(str(word) for option in options.items() for word in option))
+        words = [str(word) for option in options.items() for word in option]
+        return await _load(*words, *(["--pays"] if pays else []))
 
 
 async def _load(*options: str) -> LoadReport:

@@ -229,6 +229,11 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
+def tree_cpu_seconds(root: int) -> float:
+    """Processor time of a process and of those that it has started, so far."""
+    return sum(map(_cpu_seconds, _tree(root)))
+
+
 def _postmaster_pid(data: Path) -> int:
     postmaster = read_postmaster(DataFolder(data).postgres)
     if postmaster is None:
