@@ -1,8 +1,10 @@
 """Of an erased customer nothing can be read anywhere: canaries in every field, looked for in every place that keeps bytes."""
 
 import base64
+import json
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -270,6 +272,22 @@ async def test_nothing_is_left_of_who_is_erased(new_server: Callable[..., Server
 async def test_nothing_is_left_of_a_thousand(new_server: Callable[..., Server], stderr: Callable[[], str]) -> None:
     """The same with as many customers as the issue asks for."""
     await _erasure(new_server, stderr, CAMPAIGN_CUSTOMERS)
+
+
+def test_a_customer_at_the_command_line(api: Api, server: Server) -> None:
+    """Found by an address that stands in no list of processes, exported, erased; what does not exist is told as one line."""
+    email = f"{uuid4().hex}@example.org"
+    made = api.request("POST", "/v1/customers", {"email": email}, headers={"idempotency-key": str(uuid4())})
+    data = ("--data", str(server.data))
+    command = [sys.executable, "-m", "onebook.cli", "customers", "find", "-", *data]
+    found = subprocess.run(command, input=f" {email.upper()}\n", capture_output=True, text=True, timeout=60, check=True)
+    identity = made.json()["id"]
+    assert found.stdout.split() == [identity, "desk"]
+    exported = json.loads(onebook("customers", "export", *data, identity).stdout)
+    assert exported["customer"]["profile"] == {"email": email}
+    onebook("customers", "erase", *data, identity)
+    gone = onebook("customers", "export", *data, identity, check=False)
+    assert (gone.returncode, gone.stderr) == (1, "error The customer has been erased\n")
 
 
 def test_a_customer_over_http(api: Api) -> None:
