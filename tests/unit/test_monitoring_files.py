@@ -77,7 +77,7 @@ def test_a_reading_asks_for_no_metric_that_nobody_reports(reported: set[str]) ->
 
 def test_the_consumers_that_must_be_there_are_those_there_are() -> None:
     """Each handler's name is expected, so that a dead one is missed."""
-    relay = importlib.import_module("onebook.relay.relay").CONSUMER
+    relay = importlib.import_module("onebook.relay.relay").RELAY
     webhooks = importlib.import_module("onebook.channels.handler").NAME
     view = importlib.import_module("onebook.views.view").AvailabilityView.name
     push = importlib.import_module("onebook.push.hub").Hub.name

@@ -123,7 +123,7 @@ def rules_of(settings: AlertSettings) -> tuple[Rule, ...]:
             Above(CHECKOUT_OLDEST, STUCK_SECONDS),
             0,
             Severity.CRITICAL,
-            f"A checkout has not ended for {STUCK_SECONDS / 60:g} minutes, waiting for no payer: the gateway or a worker is away.",
+            f"A checkout that waits for no payer is {STUCK_SECONDS / 60:g} minutes old: the gateway or a worker is away.",
         ),
         Rule(
             "OnebookGatewayAway",
