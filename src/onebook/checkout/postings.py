@@ -46,24 +46,23 @@ def of_end(
     `fees_minor` is by venue. No venue keeps more than it has been paid: ending a booking charges nobody anew.
     """
     sums, changed = sums_of(before), Sums()
-    for venue in _venues(sums):
-        kept = min(fees_minor.get(venue, 0), max(0, _paid_in(sums, venue)))
+    paid = _paid(sums)
+    fees = {venue: min(fees_minor.get(venue, 0), max(0, minor)) for venue, minor in paid.items()}
+    kept = _shares(min(sum(fees.values()), sum(paid.values())), fees)
+    for venue in paid:
         for account in (*_EARNINGS, *_DUES):
             changed[account, venue] = -sums[account, venue]
-        changed[Account.REVENUE, venue] -= kept
-        changed[Account.REFUND, venue] = kept - _paid_in(sums, venue)
+        changed[Account.REVENUE, venue] -= kept[venue]
+    _promise(changed, {venue: paid[venue] - kept[venue] for venue in paid})
     return _entry(f"settle:{settlement}", kind, checkout, changed)
 
 
 def of_goodwill(settlement: str, checkout: Checkout, before: Sequence[Entry], amount_minor: int) -> Entry:
     """Money promised back beyond what any policy asks for, out of the revenue of the venues that were paid."""
-    sums, changed = sums_of(before), Sums()
-    venues = _venues(sums)
-    for venue, share in zip(
-        venues, split(amount_minor, [max(0, _paid_in(sums, venue)) for venue in venues]), strict=True
-    ):
-        changed[Account.REVENUE, venue] = share
-        changed[Account.REFUND, venue] = -share
+    changed = Sums()
+    for venue, share_minor in _shares(amount_minor, _paid(sums_of(before))).items():
+        changed[Account.REVENUE, venue] = share_minor
+        changed[Account.REFUND, venue] = -share_minor
     return _entry(f"settle:{settlement}", "goodwill", checkout, changed)
 
 
@@ -71,14 +70,15 @@ def of_lesser(settlement: str, checkout: Checkout, before: Sequence[Entry], quot
     """An amendment after which no more is due: what was paid beyond the new quote is promised back."""
     changed = _charged(quote, before)
     sums = _together(sums_of(before), changed)
-    dues = {venue: _dues_in(sums, venue) for venue in _venues(sums)}
-    overpaid = -sum(dues.values())
-    if overpaid >= 0:
-        over = [max(0, -due) for due in dues.values()]
-        for (venue, due), share in zip(dues.items(), split(overpaid, over), strict=True):
+    over = {venue: -due_minor for venue, due_minor in _dues(sums).items()}
+    over_minor = sum(over.values())
+    if over_minor >= 0:
+        # What was given back out of goodwill is not given back once more: of that the new price takes what it needs.
+        used = _shares(max(0, over_minor - sum(_paid(sums).values())), over)
+        for venue in over:
             _close_dues(changed, sums, venue)
-            changed[Account.REFUND, venue] -= share
-            changed[Account.GATEWAY_CLEARING, venue] += due + share  # what one venue was paid is now another's
+            changed[Account.REVENUE, venue] -= used[venue]
+        _promise(changed, {venue: over[venue] - used[venue] for venue in over})
     return _entry(f"settle:{settlement}", "amendment", checkout, changed)
 
 
@@ -105,14 +105,12 @@ def promised_minor(entry: Entry) -> int:
 
 def paid_minor(entries: Iterable[Entry]) -> int:
     """What has been taken, less what was given or promised back."""
-    sums = sums_of(entries)
-    return sum(_paid_in(sums, venue) for venue in _venues(sums))
+    return sum(_paid(sums_of(entries)).values())
 
 
 def dues_minor(entries: Iterable[Entry]) -> int:
     """What is still open: the balance of the folio. 0 when all is settled, negative where more was paid than is owed."""
-    sums = sums_of(entries)
-    return sum(_dues_in(sums, venue) for venue in _venues(sums))
+    return sum(_dues(sums_of(entries)).values())
 
 
 def sums_of(entries: Iterable[Entry]) -> Sums:
@@ -146,17 +144,23 @@ def _charged(quote: Quote, before: Iterable[Entry]) -> Sums:
 def _captured(checkout: Checkout, sums: Sums) -> Sums:
     """What was captured pays all that is open, with what was paid in advance; or it is itself paid in advance."""
     changed = Sums()
-    dues = {venue: _dues_in(sums, venue) for venue in _venues(sums) or checkout.venues}
+    dues = _dues(sums) or dict.fromkeys(checkout.venues, 0)
     if checkout.amount_minor == sum(dues.values()):
         for venue, due in dues.items():
             changed[Account.GATEWAY_CLEARING, venue] = due
             _close_dues(changed, sums, venue)
         return changed
-    shares = split(checkout.amount_minor, [max(0, due) for due in dues.values()])
-    for venue, share in zip(dues, shares, strict=True):
-        changed[Account.GATEWAY_CLEARING, venue] = share
-        changed[Account.DEPOSIT_LIABILITY, venue] = -share
+    for venue, share_minor in _shares(checkout.amount_minor, dues).items():
+        changed[Account.GATEWAY_CLEARING, venue] = share_minor
+        changed[Account.DEPOSIT_LIABILITY, venue] = -share_minor
     return changed
+
+
+def _promise(changed: Sums, back: Mapping[str, int]) -> None:
+    """Promise back what venues have been paid too much; what others have been paid too little of it, they are paid."""
+    for venue, share_minor in _shares(sum(back.values()), back).items():
+        changed[Account.REFUND, venue] -= share_minor
+        changed[Account.GATEWAY_CLEARING, venue] -= back[venue] - share_minor
 
 
 def _close_dues(changed: Sums, sums: Sums, venue: str) -> None:
@@ -164,12 +168,21 @@ def _close_dues(changed: Sums, sums: Sums, venue: str) -> None:
         changed[account, venue] -= sums[account, venue]
 
 
-def _dues_in(sums: Sums, venue: str) -> int:
-    return sum(sums[account, venue] for account in _DUES)
+def _dues(sums: Sums) -> dict[str, int]:
+    """What is open, by venue."""
+    return {venue: sum(sums[account, venue] for account in _DUES) for venue in _venues(sums)}
 
 
-def _paid_in(sums: Sums, venue: str) -> int:
-    return sums[Account.GATEWAY_CLEARING, venue] + sums[Account.REFUND, venue]
+def _paid(sums: Sums) -> dict[str, int]:
+    """What was taken and not promised back, by venue."""
+    held = (Account.GATEWAY_CLEARING, Account.REFUND)
+    return {venue: sum(sums[account, venue] for account in held) for venue in _venues(sums)}
+
+
+def _shares(amount_minor: int, weights: Mapping[str, int]) -> dict[str, int]:
+    """An amount divided among venues in proportion; those that weigh less than nothing get nothing."""
+    parts = split(amount_minor, [max(0, weight) for weight in weights.values()])
+    return dict(zip(weights, parts, strict=False))  # where there is no venue, there is nothing to divide
 
 
 def _together(sums: Sums, more: Sums) -> Sums:
