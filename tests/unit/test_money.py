@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onebook.api.currencies import CURRENCIES
-from onebook.model.money import EXPONENTS, proportion, share, split, text
+from onebook.model.money import proportion, share, split, text
 
 AMOUNTS = st.integers(-(10**18), 10**18)
 BASIS_POINTS = st.integers(0, 10_000)
@@ -91,8 +90,3 @@ def test_what_is_left_goes_to_those_who_lost_most() -> None:
 def test_amounts_are_written_with_their_currencys_decimals(amount_minor: int, currency: str, written: str) -> None:
     """Yen have no decimals, Kuwaiti dinars three."""
     assert text(amount_minor, currency) == written
-
-
-def test_every_currency_has_its_decimals() -> None:
-    """A venue's currency can always be charged in."""
-    assert frozenset(EXPONENTS) == CURRENCIES

@@ -1,6 +1,5 @@
 """What is sold: venues, resources, sessions, their inventory by date, and blocks."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -11,10 +10,11 @@ from onebook.api.answer import Answer, answer
 from onebook.api.body import MAX_BULK_BYTES
 from onebook.api.headers import expected_version
 from onebook.api.operation import Call, operation
+from onebook.api.path import existing_code, new_code
 from onebook.api.placing import refused
 from onebook.api.problems import refusal_problem
 from onebook.api.roles import Scope
-from onebook.api.wire import CODE_PATTERN, BlockAnswer, BlockRequest, ItemRequest, block_answer
+from onebook.api.wire import BlockAnswer, BlockRequest, ItemRequest, block_answer
 from onebook.api.wire_definitions import (
     BulkAnswer,
     BulkRequest,
@@ -32,13 +32,11 @@ from onebook.api.wire_definitions import (
     definition_of,
 )
 from onebook.ledger.definitions import Defined, ResourceDefinition
-from onebook.ledger.failures import UnknownName, Unprocessable
+from onebook.ledger.failures import Unprocessable
 from onebook.model.decision import Decision, Unchanged
 from onebook.model.refusals import Refusal, UnknownBlock
 
 TAG = "Inventory"
-
-_CODE = re.compile(CODE_PATTERN)
 
 
 @operation(
@@ -53,7 +51,7 @@ _CODE = re.compile(CODE_PATTERN)
 )
 async def put_venue(call: Call[VenueRequest, None]) -> Answer:
     """201 where it is new."""
-    code, venue = _new(call, "venue"), call.body
+    code, venue = new_code(call.path, "venue"), call.body
     check_venue(venue)
     created = await call.engine.definitions.put_venue(code, venue.name, venue.timezone, venue.currency, venue.market)
     if isinstance(created, Refusal):
@@ -74,7 +72,7 @@ async def put_venue(call: Call[VenueRequest, None]) -> Answer:
 )
 async def put_resource(call: Call[ResourceRequest, None]) -> Answer:
     """201 where it is new, 200 where it replaces."""
-    defined = await _define(call, [definition_of(_new(call, "code"), call.body)])
+    defined = await _define(call, [definition_of(new_code(call.path, "code"), call.body)])
     ((key, version),) = defined.versions.items()
     etag = ("etag", f'"{version}"')
     return answer(201 if defined.created else 200, ResourceAnswer(key, version), etag)
@@ -111,7 +109,7 @@ async def put_resources(call: Call[BulkRequest, None]) -> Answer:
 )
 async def put_session(call: Call[SessionRequest, None]) -> Answer:
     """201 where it is new."""
-    venue, code, session = _existing(call, "venue"), _new(call, "session"), call.body
+    venue, code, session = existing_code(call.path, "venue"), new_code(call.path, "session"), call.body
     check_session(session)
     created = await call.engine.definitions.put_session(venue, code, session.starts, session.ends)
     return answer(201 if created else 200, SessionAnswer(code, session.starts, session.ends))
@@ -131,7 +129,7 @@ async def put_session(call: Call[SessionRequest, None]) -> Answer:
 async def patch_inventory(call: Call[ChangesRequest, None]) -> Answer:
     """A capacity below what is sold is refused with the figures."""
     settled = await call.engine.ledger.change_inventory(
-        f"{_existing(call, 'venue')}/{_existing(call, 'code', 'resource')}",
+        f"{existing_code(call.path, 'venue')}/{existing_code(call.path, 'code', 'resource')}",
         cells_of(call.body),
         expected_version=expected_version(call.headers.get("if-match")),
         traceparent=call.traceparent,
@@ -154,7 +152,7 @@ async def patch_inventory(call: Call[ChangesRequest, None]) -> Answer:
 )
 async def create_block(call: Call[BlockRequest, None]) -> Answer:
     """All items or none."""
-    venue = _existing(call, "venue")
+    venue = existing_code(call.path, "venue")
     _refuse_strangers(call.body.items, venue)
     settled = await call.engine.ledger.place_block(
         call.body.items, reason=call.body.reason, traceparent=call.traceparent
@@ -181,7 +179,7 @@ async def delete_block(call: Call[None, None]) -> Answer:
         identity = str(UUID(call.path["id"]))
     except ValueError:
         raise refusal_problem(UnknownBlock()) from None
-    venue = _existing(call, "venue")
+    venue = existing_code(call.path, "venue")
     settled = await call.engine.ledger.lift_block(identity, venue=venue, traceparent=call.traceparent)
     if not isinstance(settled.verdict, Decision | Unchanged) or settled.verdict.block is None:
         raise await refused(call.engine, settled.verdict)
@@ -200,26 +198,10 @@ ROUTES: tuple[HTTPRouteHandler, ...] = (
 
 
 async def _define(call: Call[Any, None], definitions: Sequence[ResourceDefinition]) -> Defined:
-    defined = await call.engine.definitions.put_resources(_existing(call, "venue"), definitions)
+    defined = await call.engine.definitions.put_resources(existing_code(call.path, "venue"), definitions)
     if isinstance(defined, Refusal):
         raise refusal_problem(defined)
     return defined
-
-
-def _new(call: Call[Any, Any], name: str) -> str:
-    """The code that the path gives to something new. Raises Unprocessable for what cannot be one."""
-    code = call.path[name]
-    if not _CODE.fullmatch(code):
-        raise Unprocessable("invalid", f"a code has the form {CODE_PATTERN}", name)
-    return code
-
-
-def _existing(call: Call[Any, Any], name: str, what: str | None = None) -> str:
-    """The code of something that should exist. Raises UnknownName for what cannot be a code."""
-    code = call.path[name]
-    if not _CODE.fullmatch(code):
-        raise UnknownName(what or name, code)
-    return code
 
 
 def _refuse_strangers(items: Sequence[ItemRequest], venue: str) -> None:

@@ -5,13 +5,12 @@ folder. To rotate, rename `signing.pem`: the next start makes a new one, and eve
 What bounds me: MAX_REMEMBERED verified tokens, each until it expires.
 """
 
-import os
 import re
 import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,6 +20,7 @@ from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import OKPKey
 
 from onebook.api.roles import CHANNEL_OF_ROLE, SCOPES_OF_ROLE, SEES_ALL_CHANNELS, Role
+from onebook.key_file import write_once
 
 ISSUER = AUDIENCE = "onebook"
 ALGORITHM = "EdDSA"
@@ -75,7 +75,7 @@ class Keys:
         path = folder / SIGNING_FILE
         if not path.exists():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write_once(path, OKPKey.generate_key("Ed25519").as_pem(private=True))
+            write_once(path, OKPKey.generate_key("Ed25519").as_pem(private=True))
         keys = {file.name: OKPKey.import_key(file.read_bytes()) for file in folder.glob("*.pem")}
         return cls(keys[SIGNING_FILE], keys.values())
 
@@ -155,18 +155,6 @@ def _principal_of(claims: Claims) -> Principal:
         only_channel=None if SEES_ALL_CHANNELS.intersection(claims.roles) else claims.channel,
         expires_at=claims.exp,
     )
-
-
-def _write_once(path: Path, pem: bytes) -> None:
-    """Put a complete file in place that only its owner reads; whoever comes second leaves the first's alone."""
-    draft = path.with_name(f".{uuid4()}.draft")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
-    with suppress(FileExistsError):
-        os.link(draft, path)
-    draft.unlink()
 
 
 @contextmanager

@@ -9,13 +9,13 @@ from zoneinfo import available_timezones
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from onebook.api.currencies import CURRENCIES
 from onebook.api.wire import PERIOD, Code, Name, Time
 from onebook.ledger.definitions import ResourceDefinition
 from onebook.ledger.failures import Unprocessable
 from onebook.ledger.resolve import Cells
 from onebook.model.commands import MAX_CELLS_PER_ITEM
 from onebook.model.hours import MINUTES_PER_DAY, WEEKDAYS, Interval, OpeningHours
+from onebook.model.money import EXPONENTS
 from onebook.model.resource import Kind, Unit
 
 MAX_RESOURCES = 5000
@@ -35,7 +35,7 @@ class VenueRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Name
     timezone: Annotated[str, Meta(max_length=64, examples=["Europe/Lisbon"])]
-    currency: Annotated[str, Meta(extra_json_schema={"enum": sorted(CURRENCIES)})]
+    currency: Annotated[str, Meta(extra_json_schema={"enum": sorted(EXPONENTS)})]
     market: Name
 
 
@@ -166,7 +166,7 @@ def check_venue(request: VenueRequest) -> None:
     """Raises Unprocessable for a zone or a currency that does not exist."""
     if request.timezone not in _zones():
         raise Unprocessable("unknown-timezone", "this is no IANA time zone", "/timezone")
-    if request.currency not in CURRENCIES:
+    if request.currency not in EXPONENTS:
         raise Unprocessable("unknown-currency", "this is no active ISO 4217 currency", "/currency")
 
 
