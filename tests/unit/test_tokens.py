@@ -70,7 +70,7 @@ def test_a_minted_token_says_who_asks(keys: Keys) -> None:
     principal = keys.principal(bearer(keys.mint(Role.CHANNEL, channel="atlas", ttl_seconds=60)))
     assert principal.channel == "atlas"
     assert principal.only_channel == "atlas"
-    assert principal.scopes == {"inventory:read", "bookings:read", "bookings:write"}
+    assert principal.scopes == {"inventory:read", "bookings:read", "bookings:write", "payments:write"}
 
 
 @pytest.mark.parametrize(
