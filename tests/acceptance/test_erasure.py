@@ -132,11 +132,23 @@ class Places:
         yield "stderr", self._said.encode()
         yield "stream", bytes(self._listener.received)
         yield "dump", _dump(self._server.database_url)
-        for path in ("/metrics", "/readyz", "/v1/events?limit=1000"):
+        for path in ("/metrics", "/readyz"):
             yield path, self._api.request("GET", path).body
+        yield from (("/v1/events", page) for page in self._events())
         for file in sorted(self._server.data.rglob("*")):
             if file.is_file() and not file.is_symlink() and "programs" not in file.parts:
                 yield from ((_place(self._server.data, file), chunk) for chunk in _overlapping(file))
+
+    def _events(self) -> Iterator[bytes]:
+        """The whole log, page by page."""
+        after = ""
+        while True:
+            page = self._api.request("GET", f"/v1/events?limit=1000{after}")
+            yield page.body
+            told = page.json()
+            if not told["events"]:
+                return
+            after = f"&after={told['cursor']}"
 
 
 def _place(data: Path, file: Path) -> str:
@@ -236,7 +248,7 @@ async def _the_search_can_find(api: Api, venue: str, places: Places, listener: L
     assert booked.status == 201
     listener.wait_for(booked.json()["id"])
     seen = await places.hits(_forms(control))
-    assert {"dump", "stream", "postgres/base", "postgres/pg_wal", "/v1/events?limit=1000"} <= set(seen), seen
+    assert {"dump", "stream", "postgres/base", "postgres/pg_wal", "/v1/events"} <= set(seen), seen
     assert any(place.startswith("nats") for place in seen), seen
 
 
