@@ -26,11 +26,12 @@ from onebook.checkout.failures import (
 )
 from onebook.checkout.gateways.breaker import Guarded
 from onebook.checkout.gateways.protocol import Notification
+from onebook.checkout.openings import Opening
 from onebook.checkout.postings import dues_minor
 from onebook.checkout.quotes import Quotes
 from onebook.checkout.record import FINAL, Checkout, Purpose, State
 from onebook.checkout.standing import QuoteExpired, QuoteMismatch, stands
-from onebook.checkout.store import Opening, Store
+from onebook.checkout.store import Store
 from onebook.ledger.identity import new_id
 from onebook.model.booking import Booking, BookingId, Status
 from onebook.model.commands import Wanted

@@ -86,13 +86,13 @@ SELECT effect, kind, channel, currency, accounts, venues, amounts_minor FROM pay
 -- The checkout of a booking that is under way, if one is.
 SELECT id::text FROM payment.checkout WHERE booking = $1::uuid AND finished_at IS NULL;
 
--- name: opening
--- What a checkout begins with: the booking as it is, the ledger's clock, and the booking's checkouts so far.
+-- name: openings
+-- What checkouts begin with: each booking as it is, the ledger's clock, and the booking's checkouts so far.
 SELECT booking.id::text, status, booking.channel, idempotency_key, request_hash, placed_at, ttl_seconds, items, amended, expires_at,
        reference, customer, revision, clock_timestamp() AS now,
        (SELECT json_agg(earlier ORDER BY begun_at) FROM payment.checkout AS earlier
-        WHERE earlier.booking = $1::uuid OR earlier.confirmed_booking = $1::uuid) AS checkouts
-FROM booking WHERE id = $1::uuid;
+        WHERE earlier.booking = booking.id OR earlier.confirmed_booking = booking.id) AS checkouts
+FROM booking WHERE id = ANY($1::uuid[]);
 
 -- name: claim_due
 -- Take over those that are due, the longest waiting first: until the lease ends nobody else does.
@@ -104,13 +104,15 @@ FROM due WHERE checkout.id = due.id
 RETURNING row_to_json(checkout) AS checkout;
 
 -- name: hear
--- Remember a notification; no row when it was heard before.
-INSERT INTO payment.notification (gateway, id, key) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING id;
-
--- name: nudge
--- Have somebody look at a checkout now. One that is being moved by somebody is looked at after that.
-UPDATE payment.checkout SET due_at = clock_timestamp()
-WHERE id = $1::uuid AND finished_at IS NULL AND (state = 'challenged' OR attempts > 0);
+-- Remember a notification, and have somebody look at its checkout now; false when it was heard before. A checkout that is being
+-- moved by somebody is looked at after that.
+WITH heard AS (
+    INSERT INTO payment.notification (gateway, id, key) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING id
+), nudged AS (
+    UPDATE payment.checkout SET due_at = clock_timestamp() FROM heard
+    WHERE checkout.id = $4::uuid AND finished_at IS NULL AND (state = 'challenged' OR attempts > 0)
+)
+SELECT EXISTS (SELECT FROM heard);
 
 -- name: standing
 -- What an operator has to know: how old the oldest checkout is that waits for no payer, and how many refunds have failed.

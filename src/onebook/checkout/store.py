@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -22,6 +22,7 @@ from onebook.checkout.change import Change
 from onebook.checkout.failures import CouponSpent
 from onebook.checkout.gateways.protocol import Notification
 from onebook.checkout.journal import Account, Entry, Posting
+from onebook.checkout.openings import Opening, Openings
 from onebook.checkout.record import Checkout, State
 from onebook.ledger.failures import LedgerUnavailable, Overloaded
 from onebook.ledger.rows import booking_of
@@ -35,17 +36,8 @@ WRITE_SECONDS = 4.0
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Checkout).decode
-_decode_all = msgspec.json.Decoder(tuple[Checkout, ...]).decode
 
 log = structlog.get_logger()
-
-
-class Opening(NamedTuple):
-    """A booking, the ledger's clock, and the booking's checkouts so far, the latest last."""
-
-    booking: Booking
-    now: datetime
-    earlier: tuple[Checkout, ...]
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -87,6 +79,7 @@ class Store:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        self._openings = Openings(pool)
         self._queue: deque[tuple[Change, asyncio.Future[bool]]] = deque()
         self._wake = asyncio.Event()
         self._stopping = False
@@ -138,13 +131,9 @@ class Store:
         row = await self._pool.fetchrow(SQL["booking"], identity)
         return None if row is None else booking_of(row)
 
-    async def opening(self, identity: BookingId) -> Opening | None:
-        """What a checkout begins with; None where there is no such booking."""
-        row = await self._pool.fetchrow(SQL["opening"], identity)
-        if row is None:
-            return None
-        earlier = () if row["checkouts"] is None else _decode_all(row["checkouts"])
-        return Opening(booking_of(row), row["now"], earlier)
+    def opening(self, identity: BookingId) -> "asyncio.Future[Opening | None]":
+        """What a checkout begins with; None where there is no such booking. Raises LedgerUnavailable and Overloaded."""
+        return self._openings.read(identity)
 
     async def under_way(self, booking: BookingId) -> str | None:
         """The checkout of a booking that is under way, if one is."""
@@ -157,11 +146,9 @@ class Store:
 
     async def hear(self, notification: Notification, gateway: str) -> bool:
         """Whether a notification is new; then its checkout is due now."""
-        if await self._pool.fetchval(SQL["hear"], gateway, notification.id, notification.key) is None:
-            return False
-        if notification.key is not None and is_uuid(notification.key):
-            await self._pool.execute(SQL["nudge"], notification.key)
-        return True
+        key = notification.key
+        checkout = key if key is not None and is_uuid(key) else None
+        return bool(await self._pool.fetchval(SQL["hear"], gateway, notification.id, key, checkout))
 
     async def standing(self) -> tuple[float, int]:
         """How old the oldest checkout is that waits for no payer, in seconds, and how many refunds have failed."""
