@@ -8,8 +8,8 @@ from onebook.api.headers import idempotency_key
 from onebook.api.operation import Call, operation
 from onebook.api.problems import Problem, refusal_problem
 from onebook.api.roles import Scope
-from onebook.api.wire import Nothing
-from onebook.api.wire_money import MoneyQuery, RefundRequest, SettlementAnswer, settlement_answer
+from onebook.api.wire import Nothing, SettlementAnswer
+from onebook.api.wire_money import MoneyQuery, RefundRequest, settlement_answer
 from onebook.checkout.report import Folio, Report
 from onebook.checkout.settlement import FINAL, Settlement
 from onebook.model.refusals import UnknownBooking

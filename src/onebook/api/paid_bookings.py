@@ -10,7 +10,8 @@ from onebook.api.json_body import request_hash
 from onebook.api.operation import Call
 from onebook.api.placing import booking_etag
 from onebook.api.problems import refusal_problem
-from onebook.api.wire import Amendment, Reason, SettlementAnswer, booking_answer
+from onebook.api.wire import Amendment, Reason, booking_answer
+from onebook.api.wire_money import settlement_answer
 from onebook.checkout.checkouts import Paying
 from onebook.checkout.record import State
 from onebook.checkout.settlement import Settlement
@@ -54,16 +55,5 @@ async def _booking_answer(call: Call[Any, Any], identity: BookingId, settlement:
     booking, read_at = found
     told = booking_answer(booking, read_at)
     if settlement is not None:
-        told = replace(told, settlement=_settlement_answer(settlement))
+        told = replace(told, settlement=settlement_answer(settlement))
     return answer(200, told, booking_etag(booking))
-
-
-def _settlement_answer(settlement: Settlement) -> SettlementAnswer:
-    return SettlementAnswer(
-        id=settlement.id,
-        kind=settlement.kind,
-        state=settlement.state,
-        fee_minor=settlement.fee_minor,
-        refund_minor=settlement.refund_minor,
-        currency=settlement.currency,
-    )

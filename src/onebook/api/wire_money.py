@@ -1,14 +1,14 @@
-"""What requests about money look like, and what is told of a settlement; folios and reports are those of checkout/report.py."""
+"""What requests about money look like, and how a settlement is told; folios and reports are those of checkout/report.py."""
 
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from onebook.api.wire import PERIOD, Text
+from onebook.api.wire import PERIOD, SettlementAnswer, Text
 from onebook.checkout.report import By
-from onebook.checkout.settlement import Kind, Settlement, State
+from onebook.checkout.settlement import Settlement
 from onebook.model.offers.bounds import MAX_AMOUNT_MINOR
 
 
@@ -25,21 +25,6 @@ class MoneyQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     starts: date | None = None
     ends: date | None = None
     by: By = By.DAY
-
-
-class SettlementAnswer(msgspec.Struct, frozen=True):
-    """What is kept and what goes back. `state` is `refunding` until the gateway has given it back."""
-
-    id: str
-    booking: str
-    kind: Kind
-    state: State
-    fee_minor: int
-    refund_minor: int
-    currency: str
-    code: str | None
-    begun_at: datetime
-    finished_at: datetime | None
 
 
 def settlement_answer(settlement: Settlement) -> SettlementAnswer:
