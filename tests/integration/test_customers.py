@@ -200,6 +200,21 @@ async def test_the_auditor_finds_persons_in_the_log(room: Room) -> None:
     assert not (await verify(room.url)).ok
 
 
+@pytest.mark.parametrize(("channel", "is_owed"), [(None, True), ("website", True), ("atlas", False)])
+async def test_the_auditor_knows_who_is_told_of_customers(room: Room, channel: str | None, is_owed: bool) -> None:
+    """Endpoints that see every channel, or that one, are owed its customers' events; others nothing, not even availability."""
+    await room.pool.execute(
+        "INSERT INTO webhook_endpoint (id, url, venues, types, channel, secret, since_txn, first_txn, filled_revision)"
+        " VALUES ($1, 'https://partner.example', '{*}', '{*}', $2, 'whsec_', 1, 1, 1)",
+        new_id(),
+        channel,
+    )
+    await room.add(**ANA)
+    await room.pool.execute("INSERT INTO consumer (name, horizon) VALUES ('webhooks', 1::bigint << 40)")
+    (deliveries,) = [check for check in (await verify(room.url)).checks if check.name == "deliveries"]
+    assert deliveries.total == is_owed
+
+
 async def test_a_rotation_rewraps_what_lives_and_ends_what_is_dead(room: Room) -> None:
     """Whoever kept the rows of an erased customer could open them with the master key of their time; shredded, nobody can."""
     ana, _ = await room.add(**ANA)

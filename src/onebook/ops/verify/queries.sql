@@ -267,9 +267,10 @@ SELECT *, count(*) OVER () AS total FROM findings ORDER BY "where" LIMIT $1;
 -- down what is owed; and none of anything else. Excused is what may have been purged ($2 is how long deliveries are kept), what
 -- is parked, and whoever's latest change has not been looked through. Of an endpoint that was changed nobody knows what it
 -- wanted before, nor when the sender heard of the change: of such a one only what is missing is told. Of bookings of another
--- channel, and of blocks, an endpoint with a channel is told as availability.
+-- channel, and of blocks, an endpoint with a channel is told as availability; of what changes nothing on sale, such as another
+-- channel's customers, it is told nothing.
 WITH told AS NOT MATERIALIZED (
-    SELECT txn, position, 'onebook.' || type || '.v1' AS type, venues, is_private,
+    SELECT txn, position, 'onebook.' || type || '.v1' AS type, venues, is_private, is_secret,
            CASE WHEN is_private THEN data ->> 'channel' END AS channel,
            txn < (SELECT horizon FROM consumer WHERE name = 'webhooks')
                -- A minute more: it may have been purged between now() and the snapshot.
@@ -277,7 +278,8 @@ WITH told AS NOT MATERIALIZED (
                AND NOT EXISTS (SELECT FROM dead_letter AS letter
                                WHERE letter.consumer = 'webhooks' AND letter.position = log.position) AS is_due
     FROM log
-    CROSS JOIN LATERAL (SELECT type LIKE 'booking.%' OR type LIKE 'block.%' AS is_private) AS secrecy
+    CROSS JOIN LATERAL (SELECT type LIKE 'checkout.%' OR type LIKE 'customer.%' AS is_secret) AS nothing_on_sale
+    CROSS JOIN LATERAL (SELECT is_secret OR type LIKE 'booking.%' OR type LIKE 'block.%' AS is_private) AS secrecy
 ), wished AS (
     SELECT endpoint.*, wish.venue FROM webhook_endpoint AS endpoint CROSS JOIN unnest(endpoint.venues) AS wish (venue)
 ), placed AS (
@@ -292,6 +294,7 @@ WITH told AS NOT MATERIALIZED (
     CROSS JOIN LATERAL (SELECT CASE WHEN wished.channel IS NULL OR NOT is_private OR placed.channel = wished.channel
                                     THEN placed.type ELSE 'onebook.availability.changed.v1' END AS type) AS form
     WHERE placed.txn >= wished.since_txn AND wished.types && ARRAY['*', form.type]
+        AND NOT (is_secret AND form.type = 'onebook.availability.changed.v1')
 ), findings AS (
     SELECT owed.endpoint_id, owed.txn, owed.position, 'an event that was wanted has no delivery' AS what,
            owed.type AS expected, 'none' AS found
