@@ -188,6 +188,7 @@ class Supervisor:
             secret=secret,
             notify_url=f"{base_url}/v1/gateways/simulator/notifications",
             log=self._settings.log,
+            notify_all=False,  # a notification costs both sides more than the call whose answer has told the same
         )
         self._background.append(self._child("simulator", ("onebook.simulator",), job))
         known = replace(payments, simulator_url=f"http://{SIMULATOR_HOST}:{port}", simulator_secret=secret)

@@ -36,9 +36,9 @@ Ask = Callable[..., Awaitable[tuple[int, Any]]]
 """Method, path, document → status, document."""
 
 
-def job(folder: Path, *, port: int = 0, notify_url: str | None = None) -> SimulatorJob:
+def job(folder: Path, *, port: int = 0, notify_url: str | None = None, notify_all: bool = True) -> SimulatorJob:
     """Of a simulator on loopback."""
-    return SimulatorJob("127.0.0.1", port, str(folder), SECRET, notify_url, load(environment={}).log)
+    return SimulatorJob("127.0.0.1", port, str(folder), SECRET, notify_url, load(environment={}).log, notify_all)
 
 
 @asynccontextmanager
@@ -306,8 +306,8 @@ class Listener:
         await until(enough)
 
 
-@pytest.fixture
-async def notified(tmp_path: Path) -> AsyncIterator[tuple[Ask, Listener]]:
+@asynccontextmanager
+async def notifying(folder: Path, *, notify_all: bool = True) -> AsyncIterator[tuple[Ask, Listener]]:
     """A simulator and who hears of it."""
     listener = Listener()
     application = web.Application()
@@ -317,9 +317,29 @@ async def notified(tmp_path: Path) -> AsyncIterator[tuple[Ask, Listener]]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0]
-    async with open_simulator(job(tmp_path, notify_url=f"http://{host}:{port}/heard")) as url, asking(url) as calls:
+    to_serve = job(folder, notify_url=f"http://{host}:{port}/heard", notify_all=notify_all)
+    async with open_simulator(to_serve) as url, asking(url) as calls:
         yield calls, listener
     await runner.cleanup()
+
+
+@pytest.fixture
+async def notified(tmp_path: Path) -> AsyncIterator[tuple[Ask, Listener]]:
+    """A simulator and who hears of all that it does."""
+    async with notifying(tmp_path) as both:
+        yield both
+
+
+async def test_what_a_call_has_made_need_not_be_notified(tmp_path: Path) -> None:
+    """Who wants to hear only what no answer has told hears of what is late, and of nothing that came before."""
+    async with notifying(tmp_path, notify_all=False) as (ask, listener):
+        await ask("PUT", "/faults", {"late_ms": 1})
+        await ask("POST", "/payments", order("at once"))
+        await ask("POST", "/payments", order("late", token="tok_late_authorization"))
+        await listener.until_heard(1)
+    assert [(notification["type"], notification["key"]) for notification in listener.heard] == [
+        ("payment.authorized", "late")
+    ]
 
 
 async def test_every_change_is_notified_once_it_can_be(notified: tuple[Ask, Listener]) -> None:

@@ -19,8 +19,10 @@ class SimulatorJob(msgspec.Struct, frozen=True):
     secret: str
     """The password of the API."""
     notify_url: str | None
-    """Where every change of a payment is posted to; None: nowhere."""
+    """Where changes of a payment are posted to; None: nowhere."""
     log: Logging
+    notify_all: bool = True
+    """False: only of changes that no call has made, such as a payer's; what a call has made its answer tells."""
 
 
 def notification_secret(secret: str) -> str:

@@ -42,6 +42,8 @@ class Surroundings:
     tell: Callable[[str, str], None]
     """Hands on what type of thing has happened to which key."""
     challenges_url: str
+    tells_all: bool = True
+    """Whether what a call has made is told as well: its answer says so already."""
 
 
 class Ledger:
@@ -121,7 +123,7 @@ class Ledger:
     def answer(self, identity: str, passed: bool) -> Payment:
         """The payer has passed the challenge, or failed it."""
         changed = rules.answered(self.challenged(identity), passed)
-        return self._commit(changed, changed.payment.state)
+        return self._commit(changed, changed.payment.state, called=False)
 
     def page(self, since: float, after: int, limit: int) -> PaymentList:
         """Payments made since a time, in order; `after` is where the page before ended."""
@@ -133,14 +135,17 @@ class Ledger:
             next=following if following < len(self._in_order) else None,
         )
 
-    def _commit(self, record: Record, happened: str, *, instead_of: Record | None = None) -> Payment:
+    def _commit(
+        self, record: Record, happened: str, *, instead_of: Record | None = None, called: bool = True
+    ) -> Payment:
         """Journal first: what is told has been written. A repetition (`record` is what it was) writes and tells nothing."""
         if record is not instead_of:
             _check(record.payment)
             self._journal.append(record)
             self._keep(record)
             self._await_pending(record)
-            self._around.tell(f"payment.{happened}", record.payment.key)
+            if self._around.tells_all or not called:
+                self._around.tell(f"payment.{happened}", record.payment.key)
         return record.payment
 
     def _keep(self, record: Record) -> None:
@@ -161,7 +166,7 @@ class Ledger:
         record = self._records[waiting.payment.key]
         if record is waiting:
             changed = rules.settled(record)
-            self._commit(changed, changed.payment.state)
+            self._commit(changed, changed.payment.state, called=False)
 
     def _late_until(self, now: float) -> float:
         return now + self._chance.faults.late_ms / 1000

@@ -33,7 +33,8 @@ async def open_simulator(job: SimulatorJob) -> AsyncIterator[str]:
         if job.notify_url is not None:
             notifier = await stack.enter_async_context(Notifier(job.notify_url, job.secret, chance))
             tell = notifier.tell
-        ledger = Ledger(journal, chance, Surroundings(time.time, loop.call_later, tell, f"{url}/challenges"))
+        around = Surroundings(time.time, loop.call_later, tell, f"{url}/challenges", tells_all=job.notify_all)
+        ledger = Ledger(journal, chance, around)
         api = Api(ledger, chance, job.secret)
         connections: set[Connection] = set()
         server = await loop.create_server(lambda: Connection(api, connections), sock=listener, backlog=BACKLOG)
