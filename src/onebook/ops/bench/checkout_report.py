@@ -1,4 +1,4 @@
-"""What `onebook bench checkout` measured: whole checkouts a second, holds beside a gateway that hangs, and whether all is true."""
+"""What `onebook bench checkout` measured: whole checkouts a second, holds beside a hanging gateway, and whether all is true."""
 
 from collections.abc import Sequence
 from statistics import fmean
