@@ -22,9 +22,10 @@ from onebook.checkout.record import Purpose, State
 from onebook.ledger.ledger import Placing
 from onebook.model.booking import Status
 from onebook.model.commands import CancelBooking, ConfirmBooking, ExpireHold, Wanted
+from onebook.model.decision import Decision
 from onebook.model.offers.coupon import AmountOff, CouponTerms
 from onebook.model.offers.plan import RatePlan, ShareDeposit
-from onebook.model.refusals import HoldExpired, KeyReused
+from onebook.model.refusals import HoldExpired, KeyReused, PaymentRequired
 
 
 async def _any(found: Awaitable[object]) -> bool:
@@ -323,3 +324,15 @@ async def test_a_hold_that_is_over_is_not_paid_for(till: Till) -> None:
         await till.pay(late)
     assert isinstance(refused.value.refusal, HoldExpired)
     assert await till.at_gateway() == {}
+
+
+async def test_a_prepaid_venue_is_confirmed_by_paying(database_url: str, gateway_url: str) -> None:
+    """A worker that knew the venue before it became prepaid refuses as well; the checkout confirms."""
+    async with open_till(database_url, gateway_url) as one, open_till(database_url, gateway_url) as two:
+        await furnish(one)
+        booking, other = await two.hold("a"), await two.hold("b")
+        await one.bench.definitions.put_venue("alfama", "Alfama", "Europe/Lisbon", "EUR", "lisboa", prepaid=True)
+        settled = await two.bench.ledger.move(ConfirmBooking(booking, "website"))
+        assert isinstance(settled.verdict, PaymentRequired)
+        assert (await two.pay(booking)).checkout.state is State.COMPLETED
+        assert isinstance((await two.bench.ledger.move(ConfirmBooking(other, None))).verdict, Decision)

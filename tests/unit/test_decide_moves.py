@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 import pytest
-from tests.unit.rules import Page, booking_of, line, named, refused, resource
+from msgspec.structs import replace
+from tests.unit.rules import LISBON, Page, booking_of, line, named, refused, resource
 
 from onebook.model.booking import Booking, BookingId, Status
 from onebook.model.commands import (
@@ -15,7 +16,8 @@ from onebook.model.commands import (
     ReleaseHold,
 )
 from onebook.model.decision import Decision, Unchanged
-from onebook.model.refusals import HoldExpired, SoldOut, UnknownBooking, WrongState
+from onebook.model.items import keys_of
+from onebook.model.refusals import BookingChanged, HoldExpired, PaymentRequired, SoldOut, UnknownBooking, WrongState
 from onebook.model.resource import Kind, Unit
 
 ROOM = resource("double", capacity=1)
@@ -251,3 +253,19 @@ def test_only_the_living_are_amended(state: str, refusal: type[object]) -> None:
     page, booking = brought_to(state)
     refused(page.amend(booking, line(OTHER, 10, 11)), refusal)
     assert page.version(OTHER) == 1
+
+
+def test_a_prepaid_venue_is_confirmed_by_paying() -> None:
+    """Who sells neither books at once nor confirms there; the checkout does, for what was paid for, and the venue's own desk."""
+    room = resource("double", capacity=5, venue=replace(LISBON, prepaid=True))
+    page = Page(room)
+    stay = line(room, 10, 12)
+    assert isinstance(page.place(stay, confirm=True), PaymentRequired)
+    held = page.hold(stay)
+    assert isinstance(page.ask(ConfirmBooking(booking=held.id, channel="web")), PaymentRequired)
+    other = frozenset({("alfama/double", "cell 10", "cell 13", None, 1, 1)})
+    assert isinstance(page.ask(ConfirmBooking(held.id, None, paid_for=other)), BookingChanged)
+    paid = ConfirmBooking(held.id, None, paid_for=keys_of(held.lines))
+    assert booking_of(page.ask(paid)).status is Status.CONFIRMED
+    by_desk = page.hold(stay)
+    assert booking_of(page.ask(ConfirmBooking(by_desk.id, None))).status is Status.CONFIRMED

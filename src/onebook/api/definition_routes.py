@@ -53,10 +53,12 @@ async def put_venue(call: Call[VenueRequest, None]) -> Answer:
     """201 where it is new."""
     code, venue = new_code(call.path, "venue"), call.body
     check_venue(venue)
-    created = await call.engine.definitions.put_venue(code, venue.name, venue.timezone, venue.currency, venue.market)
+    created = await call.engine.definitions.put_venue(
+        code, venue.name, venue.timezone, venue.currency, venue.market, prepaid=venue.prepaid
+    )
     if isinstance(created, Refusal):
         raise refusal_problem(created)
-    told = VenueAnswer(code, venue.name, venue.timezone, venue.currency, venue.market)
+    told = VenueAnswer(code, venue.name, venue.timezone, venue.currency, venue.market, venue.prepaid)
     return answer(201 if created else 200, told)
 
 

@@ -37,6 +37,10 @@ class VenueRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: Annotated[str, Meta(max_length=64, examples=["Europe/Lisbon"])]
     currency: Annotated[str, Meta(extra_json_schema={"enum": sorted(EXPONENTS)})]
     market: Name
+    prepaid: Annotated[
+        bool,
+        Meta(description="Bookings are confirmed by paying for them: by their checkout, or by the venue's own desk."),
+    ] = False
 
 
 class VenueAnswer(msgspec.Struct, frozen=True):
@@ -47,6 +51,7 @@ class VenueAnswer(msgspec.Struct, frozen=True):
     timezone: str
     currency: str
     market: str
+    prepaid: bool
 
 
 class NightGrid(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="unit", tag="night"):

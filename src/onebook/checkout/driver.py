@@ -202,6 +202,7 @@ class Driver:
             reference=None if former is None else former.reference,
             customer=None if former is None else former.customer,
             traceparent=checkout.traceparent,
+            is_paid=True,
         )
         try:
             return _decided(await self._ledger.place(wanted_of(checkout.quote.items), placing))

@@ -165,6 +165,7 @@ def venue_of(row: asyncpg.Record) -> Venue:
         zone=ZoneInfo(row["timezone"]),
         currency=row["currency"],
         market=row["market"],
+        prepaid=row["prepaid"],
     )
 
 

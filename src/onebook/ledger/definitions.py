@@ -53,13 +53,17 @@ class Definitions:
         self._pool = pool
         self._catalog = catalog
 
-    async def put_venue(self, code: str, name: str, timezone: str, currency: str, market: str) -> bool | Refusal:
+    async def put_venue(
+        self, code: str, name: str, timezone: str, currency: str, market: str, *, prepaid: bool = False
+    ) -> bool | Refusal:
         """Whether the venue is new. Its time zone and currency are fixed once it has resources or sessions."""
         async with self._pool.acquire(timeout=2) as connection, connection.transaction():
             await connection.execute(SQL["lock_venue"], code)
-            row = await connection.fetchrow(SQL["put_venue"], code, name, timezone, currency, market)
+            row = await connection.fetchrow(SQL["put_venue"], code, name, timezone, currency, market, prepaid)
             if row is None:
                 return InUse(what=f"venue {code}", field="timezone or currency")
+            if row["is_paid_otherwise"]:
+                await connection.execute(SQL["grow_revisions"], row["id"])
             if row["changed"]:
                 facts = {
                     "id": row["id"],
@@ -68,6 +72,7 @@ class Definitions:
                     "timezone": timezone,
                     "currency": currency,
                     "market": market,
+                    "prepaid": prepaid,
                 }
                 await self._append(connection, "venue.defined", f"venues/{code}", code, facts)
         self._catalog.grow_old()

@@ -2,7 +2,13 @@
 
 # Moves of a booking that the database refuses for the sake of its payment, of which the ledger knows nothing. Whoever asks for
 # such a move looks first; this is for what happens between the look and the move.
-GUARDS = frozenset({"booking_is_confirmed_by_its_checkout", "booking_is_cancelled_with_its_settlement"})
+GUARDS = frozenset(
+    {
+        "booking_is_confirmed_by_its_checkout",
+        "booking_is_cancelled_with_its_settlement",
+        "booking_is_amended_with_its_money",
+    }
+)
 
 
 def is_guarded(error: Exception) -> bool:

@@ -37,6 +37,8 @@ class Placing(NamedTuple):
     reference: str | None = None
     customer: str | None = None
     traceparent: str | None = None
+    is_paid: bool = False
+    """Whether it was paid for: only the checkout says so."""
 
 
 class Ledger:
@@ -67,6 +69,7 @@ class Ledger:
             reference=request.reference,
             customer=request.customer,
             traceparent=request.traceparent,
+            is_paid=request.is_paid,
         )
         return self._committer.submit(command)
 

@@ -114,7 +114,7 @@ SELECT pg_try_advisory_xact_lock(79111, 0);
 
 -- name: venues
 -- Venues by code.
-SELECT id, code, name, timezone, currency, market FROM venue WHERE code = ANY ($1);
+SELECT id, code, name, timezone, currency, market, prepaid FROM venue WHERE code = ANY ($1);
 
 -- name: resources
 -- Definitions by venue and code, with the revision they are at; and those defined next to them, since who sells one seat of a
@@ -157,18 +157,24 @@ SELECT pg_advisory_xact_lock(79113, hashtext($1));
 -- name: put_venue
 -- A venue, whole. No row when its time zone or currency would change under resources or sessions.
 WITH before AS (
-    SELECT id, name, timezone, currency, market FROM venue WHERE code = $1
+    SELECT id, name, timezone, currency, market, prepaid FROM venue WHERE code = $1
 ), put AS (
-    INSERT INTO venue (code, name, timezone, currency, market) VALUES ($1, $2, $3, $4, $5)
-    ON CONFLICT (code) DO UPDATE SET name = $2, timezone = $3, currency = $4, market = $5
+    INSERT INTO venue (code, name, timezone, currency, market, prepaid) VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (code) DO UPDATE SET name = $2, timezone = $3, currency = $4, market = $5, prepaid = $6
     WHERE (venue.timezone, venue.currency) = ($3, $4)
        OR (NOT EXISTS (SELECT FROM resource WHERE venue_id = venue.id)
            AND NOT EXISTS (SELECT FROM session WHERE venue_id = venue.id))
     RETURNING id
 )
 SELECT put.id, before.id IS NULL AS created,
-       (before.name, before.timezone, before.currency, before.market) IS DISTINCT FROM ($2, $3, $4, $5) AS changed
+       (before.name, before.timezone, before.currency, before.market, before.prepaid)
+           IS DISTINCT FROM ($2, $3, $4, $5, $6) AS changed, before.prepaid IS DISTINCT FROM $6 AS is_paid_otherwise
 FROM put LEFT JOIN before ON true;
+
+-- name: grow_revisions
+-- Have every decision on a venue's resources that was prepared with its old definition be prepared again.
+UPDATE head SET revision = head.revision + 1
+FROM resource WHERE resource.id = head.resource_id AND resource.venue_id = $1;
 
 -- name: put_session
 -- A session, whole. No row when it is stored like that already.

@@ -62,6 +62,7 @@ class PlaceHold(msgspec.Struct, frozen=True):
     reference: str | None
     customer: str | None
     traceparent: str | None = None
+    is_paid: bool = False
 
 
 class ExtendHold(msgspec.Struct, frozen=True):

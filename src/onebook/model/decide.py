@@ -28,7 +28,15 @@ from onebook.model.commands import (
 from onebook.model.decide_inventory import change_inventory, lift_block, place_block
 from onebook.model.decision import Decision, Unchanged
 from onebook.model.items import items_of, keys_of, resources_of, takings
-from onebook.model.refusals import BookingChanged, HoldExpired, KeyReused, Refusal, UnknownBooking, WrongState
+from onebook.model.refusals import (
+    BookingChanged,
+    HoldExpired,
+    KeyReused,
+    PaymentRequired,
+    Refusal,
+    UnknownBooking,
+    WrongState,
+)
 
 Verdict = Decision | Unchanged | Refusal
 
@@ -53,6 +61,8 @@ def place_hold(command: PlaceHold, book: Book, now: datetime) -> Verdict:
         if earlier.request_hash != command.request_hash:
             return KeyReused()
         return Unchanged(booking=earlier, replayed=True)
+    if command.confirm and not command.is_paid and any(line.resource.venue.prepaid for line in command.lines):
+        return PaymentRequired()
     refusal = refusal_of_basket(command.lines, book)
     if refusal is not None:
         return refusal
@@ -89,6 +99,8 @@ def move_booking(command: BookingMove, book: Book, now: datetime) -> Verdict:
     if command.channel is not None and command.channel != booking.channel:
         return UnknownBooking()
     if isinstance(command, ConfirmBooking):
+        if _lacks_payment(booking, command, book):
+            return PaymentRequired()
         return confirm(booking, now, command.paid_for)
     if isinstance(command, ExtendHold):
         return extend(booking, command.ttl_seconds, now)
@@ -164,6 +176,13 @@ def amend(booking: Booking, command: AmendBooking, book: Book, now: datetime) ->
         moves=moves,
         booking=replace(booking, amended=items, revision=booking.revision + 1),
     )
+
+
+def _lacks_payment(booking: Booking, command: ConfirmBooking, book: Book) -> bool:
+    """Whether somebody who sells confirms what has to be paid for first; who sees all channels is the venue's own desk."""
+    if booking.status is not Status.HELD or command.paid_for is not None or command.channel is None:
+        return False
+    return any(book.shelves[item.resource].resource.venue.prepaid for item in booking.lines)
 
 
 def _ending(event: str, booking: Booking, status: Status, reason: str | None = None) -> Decision:

@@ -117,6 +117,13 @@ class BookingChanged(Refusal, frozen=True):
     title = "The booking has been amended meanwhile"
 
 
+class PaymentRequired(Refusal, frozen=True):
+    """The venue is prepaid: only a checkout confirms, or the venue's own desk."""
+
+    code = "payment-required"
+    title = "This venue's bookings are confirmed by paying for them"
+
+
 class HoldExpired(Refusal, frozen=True):
     """The hold's deadline has passed."""
 

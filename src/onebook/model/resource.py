@@ -29,7 +29,10 @@ class Unit(StrEnum):
 
 
 class Venue(msgspec.Struct, frozen=True, gc=False):
-    """A place with one time zone and one currency; `market` groups venues city by city."""
+    """A place with one time zone and one currency; `market` groups venues city by city.
+
+    Where it is `prepaid`, who sells may not confirm what was not paid for: the checkout does, or the venue's own desk.
+    """
 
     id: int
     code: str
@@ -37,6 +40,7 @@ class Venue(msgspec.Struct, frozen=True, gc=False):
     zone: ZoneInfo
     currency: str
     market: str
+    prepaid: bool = False
 
 
 class Session(msgspec.Struct, frozen=True, gc=False):

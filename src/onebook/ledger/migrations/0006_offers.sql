@@ -36,3 +36,6 @@ CREATE TABLE offer_version (
     -- Two changes under one number would let a reader miss one of them.
     CONSTRAINT offer_version_is_of_one_change UNIQUE (version)
 );
+
+-- Where it is set, nobody who sells there confirms a booking that was not paid for: only its checkout does, or the venue's own desk.
+ALTER TABLE venue ADD COLUMN prepaid boolean NOT NULL DEFAULT false;

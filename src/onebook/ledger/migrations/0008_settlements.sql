@@ -96,3 +96,23 @@ $$;
 
 CREATE TRIGGER booking_is_cancelled_with_its_settlement AFTER UPDATE OF status ON booking
 FOR EACH ROW WHEN (OLD.status = 'confirmed' AND NEW.status = 'cancelled') EXECUTE FUNCTION payment.guard_cancellation();
+
+-- Whoever gives a booking that is paid, or is being paid, other items does so for its checkout or its settlement, and while that
+-- stands at this step: nobody else, and no worker that has slept through the end of it.
+CREATE FUNCTION payment.guard_amendment() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM payment.checkout WHERE booking = NEW.id AND finished_at IS NULL
+               AND NOT (purpose = 'amendment' AND state IN ('committing', 'revoking')))
+        OR EXISTS (SELECT FROM payment.checkout WHERE confirmed_booking = NEW.id AND state = 'completed')
+        AND NOT EXISTS (SELECT FROM payment.checkout WHERE booking = NEW.id AND finished_at IS NULL)
+        AND NOT EXISTS (SELECT FROM payment.settlement WHERE booking = NEW.id AND kind = 'amendment' AND state = 'moving') THEN
+        RAISE EXCEPTION 'this booking is amended with its money'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'booking_is_amended_with_its_money', TABLE = 'booking';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER booking_is_amended_with_its_money AFTER UPDATE OF amended ON booking
+FOR EACH ROW WHEN (OLD.status = 'confirmed' AND NEW.status = 'confirmed') EXECUTE FUNCTION payment.guard_amendment();
