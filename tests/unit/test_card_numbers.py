@@ -96,6 +96,22 @@ def test_a_body_with_one_is_refused_and_not_repeated(card: str, body_with: Any, 
     assert card.encode() not in answered.body and not card_numbers_in(answered.body)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        VISA.translate({digit: digit + 0xFEE0 for digit in range(48, 58)}),  # full width
+        VISA.translate({digit: digit + 0x0630 for digit in range(48, 58)}),  # Arabic-Indic
+        "4111\u00a01111\u20091111\u30001111",
+        "4111–1111–1111–1111",
+    ],
+)
+def test_another_spelling_is_the_same_number(text: str) -> None:
+    """Digits of another script, or other spaces and dashes between them, are what they look like."""
+    with pytest.raises(Problem) as refused:
+        decode_json(json.dumps({"reference": text}, ensure_ascii=False).encode(), dict)
+    assert refused.value.code == "card-number"
+
+
 @pytest.mark.parametrize("body", [b'{"n":4111111111111111}', b'{"n":-4111111111111111}', b'{"n":4.111111111111111e15}'])
 def test_a_number_is_a_text_too(body: bytes) -> None:
     """One that comes as a number of JSON is refused alike, and the pointer names its place."""

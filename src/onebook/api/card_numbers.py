@@ -5,9 +5,11 @@ reference, would make the whole database subject to PCI DSS. What counts as one:
 cards are printed with, not part of a longer word or a UUID, beginning as one of the schemes' numbers do (ISO/IEC 7812 IINs), with
 a right check digit (Luhn, ISO/IEC 7812-1, annex B). One number in ten that only looks the part passes that last check, so that a
 16-digit reference of somebody's own is refused now and then; shorter ones, and those that begin with 0, 1, 7, 8 or 9, never are.
+Digits of other scripts, and spaces and dashes of any width, are read as the plain ones.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote_plus
@@ -21,6 +23,7 @@ DETAIL = "this looks like a card number, which must not be sent here: send the p
 _AS_DIGITS = bytes(ord("0") if chr(byte).isdecimal() else byte for byte in range(128)) + bytes(range(128, 256))
 _SEPARATORS = b" -"
 _LEAST = b"0" * 13
+_PLAIN = {"Zs": " ", "Pd": "-"}  # of Unicode's categories: spaces and dashes
 
 _BEFORE = r"(?<![0-9A-Za-z+])"  # a plus begins a telephone number
 _AFTER = r"(?![0-9A-Za-z])"
@@ -61,15 +64,16 @@ _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 def looks_like_card(text: str) -> bool:
     """Whether a card number stands anywhere in a text."""
-    if not _may_hold_card(text.encode(errors="replace")):
+    plain = text if text.isascii() else "".join(map(_plain, text))
+    if not _may_hold_card(plain.encode(errors="replace")):
         return False
-    numbers = (found[1].replace(" ", "").replace("-", "") for form in _FORMS for found in form.finditer(text))
+    numbers = (found[1].replace(" ", "").replace("-", "") for form in _FORMS for found in form.finditer(plain))
     return any(_is_of_a_scheme(number) and _is_checked(number) for number in numbers)
 
 
 def refuse_cards_in_body(value: Any, canonical: bytes) -> None:
     """Raises Problem 422 for a body with a card number in it, given as a value, and as JSON without needless escapes."""
-    if not _may_hold_card(canonical):
+    if canonical.isascii() and not _may_hold_card(canonical):
         return
     for pointer, text in _texts(value):
         if looks_like_card(text):
@@ -84,6 +88,12 @@ def refuse_cards_in_head(path: str, query_string: bytes, idempotency_key: str | 
         raise _refused(FieldError(detail=DETAIL, parameter="path"))
     if query_string and looks_like_card(unquote_plus(query_string.decode("latin-1"))):
         raise _refused(FieldError(detail=DETAIL, parameter="query"))
+
+
+def _plain(character: str) -> str:
+    if character.isdecimal():
+        return str(unicodedata.decimal(character))
+    return _PLAIN.get(unicodedata.category(character), character)
 
 
 def _may_hold_card(text: bytes) -> bool:
