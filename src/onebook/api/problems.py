@@ -38,6 +38,7 @@ _AWAY = (
 _GUARDS = {
     "booking_is_confirmed_by_its_checkout": ("checkout-under-way", "This booking is being paid for"),
     "booking_is_cancelled_with_its_settlement": ("booking-paid", "This booking was paid for meanwhile; send it again"),
+    "booking_is_amended_with_its_money": ("booking-paid", "This booking was paid for meanwhile; send it again"),
 }
 
 log = structlog.get_logger()

@@ -1,0 +1,77 @@
+"""Checkouts in each other's way, or in that of others: every order of events that could cost somebody money."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from msgspec.structs import replace
+from tests.integration.till import ROOM, Till, furnish, open_till, simulating
+
+from onebook.checkout.checkouts import Paying
+from onebook.checkout.record import Checkout, State
+from onebook.model.booking import BookingId
+from onebook.model.commands import Wanted
+
+LONGER = (Wanted(ROOM, starts="2027-03-01", ends="2027-03-20"),)
+
+
+@pytest.fixture
+async def gateway_url(tmp_path: Path) -> AsyncIterator[str]:
+    """A simulated gateway of this test's own."""
+    async with simulating(tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+async def till(database_url: str, gateway_url: str) -> AsyncIterator[Till]:
+    """One worker's till, with a room to sell."""
+    async with open_till(database_url, gateway_url) as opened:
+        await furnish(opened)
+        yield opened
+
+
+async def nights(till: Till, booking: BookingId) -> list[tuple[str, str]]:
+    """What a booking has."""
+    found = await till.store.booking(booking)
+    assert found is not None
+    return [(item.starts, item.ends) for item in found.lines]
+
+
+async def amend_up(till: Till, booking: BookingId, token: str = "tok_ok") -> Checkout:
+    """Pay for more nights."""
+    amending = await till.checkouts.quote_instead(booking, LONGER, None, only_channel=None)
+    return (await till.checkouts.pay_difference(amending, LONGER, Paying("longer", token))).checkout
+
+
+async def test_an_amendment_that_slips_behind_the_payment_is_refused(till: Till) -> None:
+    """Who looked before it was paid cannot take more nights after; control: without the trigger they cost nothing."""
+    booking = await till.hold("a")
+    await till.pay(booking)
+    with pytest.raises(asyncpg.CheckViolationError, match="amended with its money"):
+        await till.bench.ledger.amend(booking, LONGER, channel=None)
+    assert await nights(till, booking) == [("2027-03-01", "2027-03-04")]
+    await till.payments.execute("DROP TRIGGER booking_is_amended_with_its_money ON booking")
+    await till.bench.ledger.amend(booking, LONGER, channel=None)
+    assert await nights(till, booking) == [("2027-03-01", "2027-03-20")]
+
+
+async def test_a_worker_that_slept_through_the_end_of_an_amendment_changes_nothing(till: Till) -> None:
+    """It wakes up and amends what others have taken back, for which nobody has paid: refused."""
+    booking = await till.hold("a")
+    await till.pay(booking)
+    failed = await till.ended(await amend_up(till, booking, "tok_capture_refused"))
+    assert (failed.state, failed.code) == (State.FAILED, "capture-refused")
+    asleep = replace(failed, state=State.COMMITTING, finished_at=None)
+    with pytest.raises(asyncpg.CheckViolationError, match="amended with its money"):
+        await till.driver._outcome(asleep)
+    assert await nights(till, booking) == [("2027-03-01", "2027-03-04")]
+
+
+async def test_a_booking_that_was_paid_is_amended_with_its_money(till: Till) -> None:
+    """The difference is charged, and what is then refused by the gateway is taken back."""
+    booking = await till.hold("a")
+    await till.pay(booking)
+    paid = await till.ended(await amend_up(till, booking))
+    assert (paid.state, paid.amount_minor) == (State.COMPLETED, 160_000)
+    assert await nights(till, booking) == [("2027-03-01", "2027-03-20")]
