@@ -13,6 +13,7 @@ import pytest
 
 from onebook.ops.bench.arrivals import Polled
 from onebook.ops.bench.availability import run_availability
+from onebook.ops.bench.checkout import run_checkout
 from onebook.ops.bench.instruments import instrument
 from onebook.ops.bench.report import LoadReport
 from onebook.ops.bench.rounds import BenchPlan
@@ -133,6 +134,21 @@ async def test_a_quick_round_of_webhooks_as_users_start_it() -> None:
     assert report.paced.received.deliveries == report.paced.load.placed > 0
     assert report.backlog.received.deliveries == report.backlog.load.placed > 0
     assert report.paced.received.verified > 0 == report.paced.received.forged
+
+
+@pytest.mark.slow
+async def test_a_quick_round_of_checkout_finds_every_payment_again() -> None:
+    """What was told as paid is confirmed and captured once; nobody is told so while the gateway hangs, and holds go on."""
+    report = await run_checkout(QUICK)
+    _all_measured(report.targets)
+    proof = report.proof
+    assert 0 < proof.told <= proof.completed == proof.confirmed == proof.captured
+    assert (proof.astray, proof.under_way, proof.balance_minor, proof.unposted_minor) == (0, 0, 0, 0)
+    assert all(each.load.placed > 0 < each.cpu_ms_each.workers for each in report.full)
+    assert [turn.hangs for turn in report.turns] == [False, True]
+    for turn in report.turns:
+        assert turn.holds.by_status == {"201": turn.holds.requests}
+    assert report.turns[0].checkouts.placed > 0 == report.turns[1].checkouts.placed
 
 
 def _all_measured(targets: Sequence[Target]) -> None:

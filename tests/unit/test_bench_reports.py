@@ -10,8 +10,20 @@ from rich.console import Console
 from onebook.ops.bench.arrivals import Arrivals, Heard, Latencies, Received, Record
 from onebook.ops.bench.availability import queries
 from onebook.ops.bench.availability_report import Mix, Reading, ratio_of
+from onebook.ops.bench.checkout_report import (
+    CheckoutReport,
+    FullSpeed,
+    PacedCheckouts,
+    Processors,
+    Proof,
+    Turn,
+    checkout_targets,
+    held_up,
+    rate_of,
+    render_checkout,
+)
 from onebook.ops.bench.passage import Stage, stages_line
-from onebook.ops.bench.report import LoadReport, ServerName
+from onebook.ops.bench.report import Hardware, LoadReport, ServerName
 from onebook.ops.bench.rounds import Scenario
 from onebook.ops.bench.sync_report import Paced
 from onebook.ops.bench.targets import at_least, at_most, targets_table
@@ -120,8 +132,80 @@ def test_the_client_that_heard_least_counts() -> None:
     assert Paced(500, _load(8, 1.0), heard, []).missing == 0
 
 
+def test_holds_beside_a_hanging_gateway_are_compared_with_those_of_the_same_run() -> None:
+    """Each side's p99 is averaged over its turns; where one side has placed nothing there is nothing to compare."""
+    turns = [_turn(False, 10.0), _turn(True, 15.0), _turn(False, 30.0), _turn(True, 35.0)]
+    assert held_up(turns) == pytest.approx(1.25)
+    assert held_up(turns[::2]) is None
+    assert held_up([]) is None
+    assert held_up([_turn(False, 10.0), Turn(True, _load(0, 1.0), _load(0, 1.0))]) is None
+
+
+def test_checkouts_reach_their_targets_only_where_all_is_true() -> None:
+    """What was told and is not so, differs, has not ended or does not balance misses its target, however fast it was."""
+    full = [FULL, FullSpeed(_load(400, 1.0), 400.0, CPU)]
+    paced, turns = PacedCheckouts(150, _load(150, 1.0)), [_turn(False, 10.0), _turn(True, 11.0)]
+    assert rate_of(full) == 500
+    assert [each.what for each in checkout_targets(full, paced, turns, PROVEN) if not each.reached] == []
+    untrue = Proof(
+        told=11, completed=10, confirmed=9, captured=12, astray=3, under_way=1, balance_minor=1, unposted_minor=-1
+    )
+    slow = PacedCheckouts(150, _load(140, 1.0))
+    missed = [each.what for each in checkout_targets(full[1:], slow, turns, untrue) if not each.reached]
+    assert missed == [
+        "whole checkouts",
+        "checkouts made at 150/s",
+        "checkouts told as paid that are not",
+        "completed, confirmed and captured that differ",
+        "checkouts that have not ended",
+        "trial balance, minor units",
+        "captured and not in the books, minor units",
+    ]
+
+
+def test_a_report_of_checkouts_shows_every_load_and_what_was_proved() -> None:
+    """People see the rates, the turns beside each other, and the figures of the proof."""
+    turns = [
+        _turn(False, 10.0),
+        Turn(True, _load(100, 1.0), LoadReport("asyncio", 9, 1.0, {"202": 9}, 0, 1, 1, 1, 0.1)),
+    ]
+    paced = PacedCheckouts(150, _load(150, 1.0))
+    report = CheckoutReport(
+        seconds=1,
+        workers=2,
+        clients=64,
+        full=[FULL],
+        paced=paced,
+        holds_rate=200,
+        checkouts_rate=30,
+        turns=turns,
+        held_up=held_up(turns),
+        proof=PROVEN,
+        targets=checkout_targets([FULL], paced, turns, PROVEN),
+        hardware=Hardware("a processor", 2, 4.0, "Linux", 0.2, "18.6", "asyncio"),
+    )
+    text = io.StringIO()
+    render_checkout(report, Console(file=text, width=200))
+    for shown in ("64 clients", "at 150/s", "hangs", "9 × 202", "10 checkouts completed", "together 2.50"):
+        assert shown in text.getvalue()
+
+
+CPU = Processors(workers=1.0, gateway=0.25, postgresql=0.75, others=0.5)
+PROVEN = Proof(
+    told=10, completed=10, confirmed=10, captured=10, astray=0, under_way=0, balance_minor=0, unposted_minor=0
+)
+
+
+def _turn(hangs: bool, p99_ms: float) -> Turn:
+    holds = LoadReport("asyncio", 100, 1.0, {"201": 100}, 0, 1.0, 2.0, p99_ms, 0.1)
+    return Turn(hangs, holds, _load(10, 1.0))
+
+
 def _load(placed: int, seconds: float) -> LoadReport:
     return LoadReport("asyncio", placed, seconds, {"201": placed}, 0, 1.0, 2.0, 3.0, 0.1)
+
+
+FULL = FullSpeed(_load(600, 1.0), 600.0, CPU)
 
 
 def _received(deliveries: int, forged: int = 0) -> Received:

@@ -174,8 +174,14 @@ def _turns_table(report: CheckoutReport) -> Table:
     table.add_column("checkouts")
     for turn in report.turns:
         name = "hangs" if turn.hangs else "answers"
-        table.add_row(name, *latencies(turn.holds), answers(turn.holds), answers(turn.checkouts))
+        statuses = _statuses(turn.checkouts) if turn.hangs else answers(turn.checkouts)
+        table.add_row(name, *latencies(turn.holds), answers(turn.holds), statuses)
     return table
+
+
+def _statuses(load: LoadReport) -> str:
+    """Those of a gateway that hangs: nobody can be told that he has paid, so that 202 and 503 are as promised."""
+    return ", ".join(f"{count:,} × {status}" for status, count in sorted(load.by_status.items()))
 
 
 def _lines(report: CheckoutReport) -> list[str]:
