@@ -168,3 +168,59 @@ WHERE endpoint_id = '00000000-0000-7000-8000-0000000000e1' AND txn = 117;
 INSERT INTO dead_letter (consumer, txn, position, type, subject, reason) VALUES
     ('webhook/00000000-0000-7000-8000-0000000000e1', 117, 17, 'onebook.booking.extended.v1',
      'bookings/00000000-0000-7000-8000-000000000004', 'answered 500');
+
+-- Money: the first booking was paid with a coupon, the sixth paid, cancelled and given back but for a fee, the second not paid.
+INSERT INTO payment.checkout (id, revision, booking, purpose, confirms, channel, venues, idempotency_key, request_hash, state,
+                              attempts, gateway, token, amount_minor, currency, code, on_decline, quote, confirmed_booking,
+                              begun_at, finished_at) VALUES
+    ('00000000-0000-7000-8000-0000000000c1', 4, '00000000-0000-7000-8000-000000000001', 'booking', true, 'web', '{alfama}', 'p1',
+     'h', 'completed', 0, 'simulator', 'tok_ok', 26500, 'EUR', NULL, 'release', '{"total_minor":26500}',
+     '00000000-0000-7000-8000-000000000001', '2026-11-01T10:00:06.5Z', '2026-11-01T10:00:07.5Z'),
+    ('00000000-0000-7000-8000-0000000000c2', 4, '00000000-0000-7000-8000-000000000006', 'booking', true, 'web', '{opera}', 'p2',
+     'h', 'completed', 0, 'simulator', 'tok_ok', 5000, 'EUR', NULL, 'release', '{"total_minor":5000}',
+     '00000000-0000-7000-8000-000000000006', '2026-11-01T10:02:00Z', '2026-11-01T10:02:00.5Z'),
+    ('00000000-0000-7000-8000-0000000000c3', 4, '00000000-0000-7000-8000-000000000002', 'booking', true, 'app', '{alfama,opera}',
+     'p3', 'h', 'failed', 0, 'simulator', 'tok_declined', 1000, 'EUR', 'card_declined', 'release', '{"total_minor":1000}', NULL,
+     '2026-11-01T10:00:08.5Z', '2026-11-01T10:00:09.5Z');
+
+INSERT INTO payment.coupon (venue, code, terms, max_uses, used) VALUES ('alfama', 'SUMMER', '{}', 1, 1);
+
+INSERT INTO payment.coupon_use (checkout, venue, code, given_back_at) VALUES
+    ('00000000-0000-7000-8000-0000000000c1', 'alfama', 'SUMMER', NULL),
+    ('00000000-0000-7000-8000-0000000000c3', 'alfama', 'SUMMER', '2026-11-01T10:00:09.5Z');
+
+INSERT INTO payment.settlement (id, revision, checkout, booking, kind, state, channel, fee_minor, refund_minor, currency,
+                                finished_at) VALUES
+    ('00000000-0000-7000-8000-0000000000d1', 3, '00000000-0000-7000-8000-0000000000c2', '00000000-0000-7000-8000-000000000006',
+     'cancellation', 'settled', 'web', 1000, 4000, 'EUR', '2026-11-01T10:02:02Z');
+
+INSERT INTO payment.refund (id, settlement, checkout, amount_minor, state) VALUES
+    ('00000000-0000-7000-8000-0000000000f1', '00000000-0000-7000-8000-0000000000d1', '00000000-0000-7000-8000-0000000000c2', 4000,
+     'succeeded');
+
+INSERT INTO payment.journal (effect, kind, booking, channel, currency, accounts, venues, amounts_minor) VALUES
+    ('charge:00000000-0000-7000-8000-0000000000c1', 'charge', '00000000-0000-7000-8000-000000000001', 'web', 'EUR',
+     '{receivable,coupon,revenue,tax}', '{alfama,alfama,alfama,alfama}', '{26500,5000,-30000,-1500}'),
+    ('capture:00000000-0000-7000-8000-0000000000c1', 'capture', '00000000-0000-7000-8000-000000000001', 'web', 'EUR',
+     '{gateway-clearing,receivable}', '{alfama,alfama}', '{26500,-26500}'),
+    ('charge:00000000-0000-7000-8000-0000000000c2', 'charge', '00000000-0000-7000-8000-000000000006', 'web', 'EUR',
+     '{receivable,revenue}', '{opera,opera}', '{5000,-5000}'),
+    ('capture:00000000-0000-7000-8000-0000000000c2', 'capture', '00000000-0000-7000-8000-000000000006', 'web', 'EUR',
+     '{gateway-clearing,receivable}', '{opera,opera}', '{5000,-5000}'),
+    ('settle:00000000-0000-7000-8000-0000000000d1', 'cancellation', '00000000-0000-7000-8000-000000000006', 'web', 'EUR',
+     '{revenue,refund}', '{opera,opera}', '{4000,-4000}'),
+    ('refund:00000000-0000-7000-8000-0000000000f1', 'refund', '00000000-0000-7000-8000-000000000006', 'web', 'EUR',
+     '{refund,gateway-clearing}', '{opera,opera}', '{4000,-4000}');
+
+-- Beyond what the sender has written down: nobody is owed any of it yet.
+INSERT INTO log (txn, position, time, type, subject, venues, data) OVERRIDING SYSTEM VALUE VALUES
+    (124, 1001, '2026-11-01T10:05:00Z', 'offer.changed', 'offers/alfama/rate_plan/flex', '{alfama}',
+     '{"venue":"alfama","offers":[{"kind":"rate_plan","code":"flex"}],"resources":[]}'),
+    (125, 1002, '2026-11-01T10:05:01Z', 'checkout.completed', 'checkouts/00000000-0000-7000-8000-0000000000c1', '{alfama}',
+     '{"checkout":"00000000-0000-7000-8000-0000000000c1","booking":"00000000-0000-7000-8000-000000000001","channel":"web","state":"completed","amount_minor":26500,"currency":"EUR","venues":["alfama"],"resources":[],"confirmed_booking":"00000000-0000-7000-8000-000000000001"}'),
+    (126, 1003, '2026-11-01T10:05:02Z', 'checkout.completed', 'checkouts/00000000-0000-7000-8000-0000000000c2', '{opera}',
+     '{"checkout":"00000000-0000-7000-8000-0000000000c2","booking":"00000000-0000-7000-8000-000000000006","channel":"web","state":"completed","amount_minor":5000,"currency":"EUR","venues":["opera"],"resources":[],"confirmed_booking":"00000000-0000-7000-8000-000000000006"}'),
+    (127, 1004, '2026-11-01T10:05:03Z', 'checkout.failed', 'checkouts/00000000-0000-7000-8000-0000000000c3', '{alfama,opera}',
+     '{"checkout":"00000000-0000-7000-8000-0000000000c3","booking":"00000000-0000-7000-8000-000000000002","channel":"app","state":"failed","amount_minor":1000,"currency":"EUR","venues":["alfama","opera"],"resources":[],"code":"card_declined"}'),
+    (128, 1005, '2026-11-01T10:05:04Z', 'checkout.settled', 'checkouts/00000000-0000-7000-8000-0000000000c2', '{opera}',
+     '{"checkout":"00000000-0000-7000-8000-0000000000c2","booking":"00000000-0000-7000-8000-000000000006","channel":"web","state":"settled","amount_minor":4000,"currency":"EUR","venues":["opera"],"resources":[],"settlement":"00000000-0000-7000-8000-0000000000d1","kind":"cancellation","fee_minor":1000}');

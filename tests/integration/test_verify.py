@@ -3,6 +3,7 @@
 import asyncio
 from importlib.resources import files
 from io import StringIO
+from itertools import chain
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ import pytest
 from rich.console import Console
 from tests.conftest import with_database
 from tests.integration.verify_damages import DAMAGES, ENDPOINT, Damage, in_log, of_delivery
+from tests.integration.verify_money_damages import GROUPS
 
 from onebook.config import load
 from onebook.ops.verify.audit import Report, render
@@ -77,11 +79,21 @@ async def test_damage_is_found(database: str, damage: Damage) -> None:
     assert not report.ok
 
 
+@pytest.mark.parametrize("damages", GROUPS, ids=lambda damages: damages[0].name)
+async def test_damage_to_money_is_found(database: str, damages: tuple[Damage, ...]) -> None:
+    """The same for damage to money, several kinds in one ledger."""
+    for damage in damages:
+        await run(database, damage.sql)
+    report = await verify(database)
+    assert {(damage.check, damage.where, damage.what) for damage in damages} - findings_of(report) == set()
+    assert not report.ok
+
+
 async def test_every_check_has_its_damage() -> None:
     """No check goes without a proof that it can fail."""
-    assert {damage.check for damage in DAMAGES} | {"overdue", "undelivered"} == {
+    assert {damage.check for damage in (*DAMAGES, *chain(*GROUPS))} | {"overdue", "undelivered"} == {
         "guards", "counters", "cells", "bookings", "overdue", "blocks", "keys", "versions", "entries", "history", "replay",
-        "deliveries", "order", "undelivered",
+        "deliveries", "order", "undelivered", "books", "checkouts", "coupons", "settlements",
     }  # fmt: skip
 
 

@@ -31,7 +31,7 @@ __all__ = ["Check", "Finding", "Report", "Served", "render", "verify"]
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 3600
 
-SQL = statements("onebook.ops.verify")
+SQL = statements("onebook.ops.verify") | statements("onebook.ops.verify", "money.sql")
 
 # Every booking is sorted and joined, once: memory for that, and no compiling of plans.
 _SETTINGS = {"work_mem": "64MB", "jit": "off", "application_name": "onebook-verify"}
@@ -39,13 +39,17 @@ _SETTINGS = {"work_mem": "64MB", "jit": "off", "application_name": "onebook-veri
 
 # Name of the check and of its statement, invariants, what it examines, promise.
 _STATEMENT_CHECKS = (
-    ("guards", (1, 2, 4, 6, 9), "guards", "constraints and trigger stand as they were made"),
+    ("guards", (1, 2, 4, 6, 8, 9), "guards", "constraints and triggers stand as they were made"),
     ("counters", (1,), "cells", "no cell has more taken than there is"),
     ("cells", (3,), "cells", "cells are the sums of living bookings and blocks"),
     ("bookings", (2,), "bookings", "each is placed once, ends at most once, and is as the log says"),
     ("overdue", (2,), "bookings", "no hold outlives its deadline by 5 s; a stopped server ends it at its start"),
     ("blocks", (3,), "blocks", "each is placed once, lifted at most once, and is as the log says"),
     ("keys", (6,), "bookings", "one idempotency key, one booking"),
+    ("books", (8,), "entries", "every entry balances, for each venue too, and all of them in every currency"),
+    ("checkouts", (8,), "checkouts", "paid and confirmed, or not charged and released; posted and told so"),
+    ("coupons", (8,), "coupons", "used as often as it was taken and not given back, and as often as it may be"),
+    ("settlements", (8,), "settlements", "what goes back is posted as promised and as given, and was taken before"),
     ("deliveries", (9,), "deliveries", "each endpoint has one delivery of every event that it wants, and no other"),
     ("order", (9,), "deliveries", "per endpoint and resource, none ends before an earlier one"),
     ("undelivered", (9,), "deliveries", "none waits for ever; what is given up, and nothing else, has a letter"),
@@ -95,7 +99,8 @@ async def _check_by_statements(
         "deliveries": (timedelta(days=patience.keep_days),),
         "undelivered": (timedelta(hours=patience.give_up_hours),),
     }
-    [sizes] = await connection.fetch(SQL["sizes"])
+    [sold], [paid] = await connection.fetch(SQL["sizes"]), await connection.fetch(SQL["money_sizes"])
+    sizes = {**sold, **paid}
     tallies = []
     for name, invariants, rows, promise in _STATEMENT_CHECKS:
         tally = Tally(name, invariants, promise, advisory=name in advisory)

@@ -128,7 +128,42 @@ class CustomerTold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resources: tuple[()]
 
 
-Told = BookingTold | BlockTold | InventoryTold | ResourcesTold | VenueTold | SessionTold | CustomerTold
+class OfferTold(msgspec.Struct, frozen=True):
+    """A venue's rate plans, taxes or policies were put anew, or are gone."""
+
+    venue: str
+    resources: tuple[()]
+
+
+class CheckoutTold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What has become of a checkout or of its money. Neither who pays nor with what: the log is for ever."""
+
+    checkout: UUID
+    booking: UUID
+    channel: str
+    state: str
+    amount_minor: int
+    currency: str
+    venues: tuple[str, ...]
+    resources: tuple[()]
+    code: str | None = None
+    confirmed_booking: UUID | None = None
+    settlement: UUID | None = None
+    kind: str | None = None
+    fee_minor: int | None = None
+
+
+Told = (
+    BookingTold
+    | BlockTold
+    | InventoryTold
+    | ResourcesTold
+    | VenueTold
+    | SessionTold
+    | CustomerTold
+    | OfferTold
+    | CheckoutTold
+)
 
 _TYPES: dict[str, type[Told]] = {
     "venue.defined": VenueTold,
@@ -144,6 +179,12 @@ _TYPES: dict[str, type[Told]] = {
     "booking.amended": BookingTold,
     "block.placed": BlockTold,
     "block.lifted": BlockTold,
+    "offer.changed": OfferTold,
+    "checkout.started": CheckoutTold,
+    "checkout.challenged": CheckoutTold,
+    "checkout.completed": CheckoutTold,
+    "checkout.failed": CheckoutTold,
+    "checkout.settled": CheckoutTold,
     "customer.created": CustomerTold,
     "customer.changed": CustomerTold,
     "customer.erased": CustomerTold,

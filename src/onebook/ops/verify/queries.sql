@@ -12,10 +12,12 @@ SELECT (SELECT count(*) FROM cell) AS cells, (SELECT count(*) FROM booking) AS b
        (SELECT count(*) FROM pg_constraint
         WHERE contype IN ('c', 'p', 'u')
           AND conrelid IN ('cell'::regclass, 'head'::regclass, 'booking'::regclass, 'log'::regclass,
-                           'webhook_delivery'::regclass, 'dead_letter'::regclass)) AS guards;
+                           'webhook_delivery'::regclass, 'dead_letter'::regclass, 'payment.checkout'::regclass,
+                           'payment.coupon'::regclass, 'payment.journal'::regclass, 'payment.settlement'::regclass,
+                           'payment.refund'::regclass)) AS guards;
 
 -- name: guards
--- The constraints and the trigger stand, are enforced for every row, and say what they said when they were made.
+-- The constraints, triggers and unique indexes stand, are enforced for every row, and say what they said when they were made.
 WITH promised (relation, name, definition) AS (VALUES
     ('cell', 'cell_pkey', 'PRIMARY KEY (resource_id, number)'),
     ('cell', 'cell_is_never_oversold', 'CHECK ((((held + booked) + blocked) <= (capacity + overbooking)))'),
@@ -37,13 +39,55 @@ WITH promised (relation, name, definition) AS (VALUES
      'CHECK ((status = ANY (ARRAY[''pending''::text, ''delivered''::text, ''dead''::text])))'),
     ('webhook_delivery', 'webhook_delivery_ends_once',
      'CHECK (((status = ''pending''::text) = (finished_at IS NULL)))'),
-    ('dead_letter', 'dead_letter_is_kept_once', 'UNIQUE (consumer, "position")')
+    ('dead_letter', 'dead_letter_is_kept_once', 'UNIQUE (consumer, "position")'),
+    ('payment.checkout', 'checkout_pkey', 'PRIMARY KEY (id)'),
+    ('payment.checkout', 'checkout_key_has_one_effect', 'UNIQUE (booking, idempotency_key)'),
+    ('payment.checkout', 'checkout_ends_once',
+     'CHECK (((state = ANY (ARRAY[''completed''::text, ''failed''::text])) = (finished_at IS NOT NULL)))'),
+    ('payment.checkout', 'checkout_is_looked_after', 'CHECK (((finished_at IS NULL) = (due_at IS NOT NULL)))'),
+    ('payment.checkout', 'checkout_completed_is_confirmed',
+     'CHECK (((state <> ''completed''::text) OR (confirmed_booking IS NOT NULL)))'),
+    ('payment.checkout', 'checkout_is_one_at_a_time',
+     'CREATE UNIQUE INDEX checkout_is_one_at_a_time ON payment.checkout USING btree (booking) WHERE (finished_at IS NULL)'),
+    ('payment.coupon', 'coupon_is_never_overused',
+     'CHECK (((used >= 0) AND ((max_uses IS NULL) OR (used <= max_uses))))'),
+    ('payment.journal', 'journal_effect_is_posted_once', 'UNIQUE (effect)'),
+    ('payment.journal', 'journal_entry_balances', 'CHECK ((payment.sum_of(amounts_minor) = (0)::numeric))'),
+    ('payment.journal', 'journal_entry_is_whole',
+     'CHECK (((cardinality(accounts) >= 2) AND (cardinality(accounts) = cardinality(amounts_minor)) AND '
+     '(cardinality(accounts) = cardinality(venues)) AND (array_position(amounts_minor, NULL::bigint) IS NULL)))'),
+    ('payment.journal', 'journal_is_append_only',
+     'CREATE TRIGGER journal_is_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON payment.journal FOR EACH STATEMENT '
+     'EXECUTE FUNCTION log_is_append_only()'),
+    ('payment.settlement', 'settlement_key_has_one_effect', 'UNIQUE (booking, idempotency_key)'),
+    ('payment.settlement', 'settlement_ends_a_booking_once',
+     'CREATE UNIQUE INDEX settlement_ends_a_booking_once ON payment.settlement USING btree (booking) WHERE ((kind = ANY '
+     '(ARRAY[''cancellation''::text, ''no-show''::text])) AND (state <> ''refused''::text))'),
+    ('payment.refund', 'refund_pkey', 'PRIMARY KEY (id)'),
+    ('payment.refund', 'refund_never_exceeds_the_capture',
+     'CREATE TRIGGER refund_never_exceeds_the_capture AFTER INSERT OR UPDATE ON payment.refund FOR EACH ROW '
+     'EXECUTE FUNCTION payment.guard_refund()'),
+    ('booking', 'booking_is_confirmed_by_its_checkout',
+     'CREATE TRIGGER booking_is_confirmed_by_its_checkout AFTER UPDATE OF status ON booking FOR EACH ROW '
+     'WHEN (old.status = ''held''::text AND new.status = ''confirmed''::text) EXECUTE FUNCTION payment.guard_confirmation()'),
+    ('booking', 'booking_is_cancelled_with_its_settlement',
+     'CREATE TRIGGER booking_is_cancelled_with_its_settlement AFTER UPDATE OF status ON booking FOR EACH ROW '
+     'WHEN (old.status = ''confirmed''::text AND new.status = ''cancelled''::text) '
+     'EXECUTE FUNCTION payment.guard_cancellation()'),
+    ('booking', 'booking_is_amended_with_its_money',
+     'CREATE TRIGGER booking_is_amended_with_its_money AFTER UPDATE OF amended ON booking FOR EACH ROW '
+     'WHEN (old.status = ''confirmed''::text AND new.status = ''confirmed''::text) '
+     'EXECUTE FUNCTION payment.guard_amendment()')
 ), standing AS (
     -- A constraint that is not valid or not enforced says so at the end of its definition.
     SELECT conrelid AS relation, conname AS name, pg_get_constraintdef(oid) AS definition FROM pg_constraint
     UNION ALL
     SELECT tgrelid, tgname, CASE WHEN tgenabled IN ('O', 'A') THEN pg_get_triggerdef(oid, true) ELSE 'disabled' END
     FROM pg_trigger
+    UNION ALL
+    SELECT indrelid, relname, CASE WHEN indisvalid THEN pg_get_indexdef(indexrelid) ELSE 'invalid' END
+    FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+    WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
 )
 SELECT promised.relation AS "where", promised.name || ' does not stand' AS what, promised.definition AS expected,
        coalesce(standing.definition, 'absent') AS found, count(*) OVER () AS total

@@ -12,9 +12,11 @@ import msgspec
 from onebook.ops.verify.facts import (
     BlockTold,
     BookingTold,
+    CheckoutTold,
     CustomerTold,
     InventoryTold,
     Item,
+    OfferTold,
     ResourcesTold,
     SessionTold,
     Touched,
@@ -85,6 +87,12 @@ class Replay:
         if isinstance(told, CustomerTold):
             self._customer(entry, told)
             return
+        if isinstance(told, CheckoutTold):
+            self._checkout(entry, told)
+            return
+        if isinstance(told, OfferTold):
+            self._check_venues(entry, [told.venue])
+            return
         touched = self._effect(entry, told)
         self._check_venues(entry, (key.partition("/")[0] for key in touched))
         self._check_touched(entry, told.resources, touched)
@@ -117,6 +125,11 @@ class Replay:
         self._check_venues(entry, ())
         if entry.subject != f"customers/{told.customer}":
             self.entries.add(entry.where, "another customer than its subject", entry.subject, told.customer)
+
+    def _checkout(self, entry: Entry, told: CheckoutTold) -> None:
+        self._check_venues(entry, told.venues)
+        if entry.subject != f"checkouts/{told.checkout}":
+            self.entries.add(entry.where, "another checkout than its subject", entry.subject, told.checkout)
 
     def _definitions(self, entry: Entry, told: ResourcesTold) -> Numbers:
         for definition in told.definitions:
