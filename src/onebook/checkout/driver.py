@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from onebook.checkout.change import step
+from onebook.checkout.failures import DATABASE_FAULTS
 from onebook.checkout.gateways.protocol import (
     Gateway,
     GatewayAway,
@@ -100,7 +101,7 @@ class Driver:
             return
         if (error := task.exception()) is None:
             return
-        if isinstance(error, LedgerUnavailable):
+        if isinstance(error, (LedgerUnavailable, *DATABASE_FAULTS)):
             log.warning("checkout_left", checkout=identity, reason=str(error))
         else:
             log.error("checkout_failed", checkout=identity, exc_info=error)

@@ -3,6 +3,15 @@
 from onebook.ledger.failures import LedgerUnavailable
 from onebook.model.refusals import Refusal
 
+DATABASE_FAULTS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the driver's word for a connection that broke while it was handed out
+)
+"""The database is away or does not answer in time: a loop outlives it, and what was under way is taken over when it is due."""
+
 
 class GatewayClosed(LedgerUnavailable):
     """The gateway has not been answering, and is left alone for a while: nothing is begun."""

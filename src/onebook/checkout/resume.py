@@ -10,6 +10,7 @@ import asyncpg
 import structlog
 
 from onebook.checkout.driver import Driver
+from onebook.checkout.failures import DATABASE_FAULTS
 from onebook.checkout.metrics import CHECKOUTS_RESUMED, OLDEST_SECONDS, REFUNDS_FAILED
 from onebook.checkout.store import Store
 from onebook.ledger.failures import LedgerUnavailable
@@ -53,7 +54,7 @@ class Resumer:
             try:
                 claimed = await self.run_once()
                 await self._look_after(loop.time())
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, LedgerUnavailable) as error:
+            except (*DATABASE_FAULTS, LedgerUnavailable) as error:
                 if repr(error) != fault:  # the same one is told once, not with every round
                     log.warning("cannot_resume_checkouts", reason=repr(error))
                 fault = repr(error)

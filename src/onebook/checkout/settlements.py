@@ -18,7 +18,7 @@ import structlog
 from msgspec.structs import replace
 
 from onebook.checkout.driver import order_of
-from onebook.checkout.failures import CheckoutRefused, CheckoutUnderWay
+from onebook.checkout.failures import DATABASE_FAULTS, CheckoutRefused, CheckoutUnderWay
 from onebook.checkout.gateways.protocol import Gateway, GatewayAway, GatewayRefused, OutcomeUnknown, RefundState
 from onebook.checkout.record import Checkout
 from onebook.checkout.settlement import (
@@ -153,7 +153,7 @@ class Settlements:
             claimed = 0
             try:
                 claimed = await self.run_once()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, LedgerUnavailable) as error:
+            except (*DATABASE_FAULTS, LedgerUnavailable) as error:
                 if repr(error) != fault:  # the same one is told once, not with every round
                     log.warning("cannot_resume_settlements", reason=repr(error))
                 fault = repr(error)
@@ -206,7 +206,9 @@ class Settlements:
     def _left(self, identity: str, task: "asyncio.Task[Settlement]") -> None:
         self._tasks.pop(identity, None)
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, CheckoutRefused):
+        if isinstance(error, (LedgerUnavailable, *DATABASE_FAULTS)):
+            log.warning("settlement_left", settlement=identity, reason=repr(error))
+        elif error is not None and not isinstance(error, CheckoutRefused):
             log.error("settlement_left", settlement=identity, exc_info=error)
 
     async def _waited(self, settlement: Settlement, driving: "asyncio.Task[Settlement] | None" = None) -> Settlement:

@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from onebook.checkout.change import Change
-from onebook.checkout.failures import CouponSpent
+from onebook.checkout.failures import DATABASE_FAULTS, CouponSpent
 from onebook.checkout.gateways.protocol import Notification
 from onebook.checkout.journal import Account, Entry, Posting
 from onebook.checkout.openings import Opening, Openings
@@ -200,7 +200,7 @@ class Store:
                 written = await _write(connection, [change for change, _ in batch])
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
             await self._isolate(batch, error)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DATABASE_FAULTS as error:
             log.warning("checkouts_not_written", reason=repr(error), changes=len(batch))
             unavailable = LedgerUnavailable("the database does not answer; send it again")
             for _, answer in batch:
