@@ -6,7 +6,6 @@ crash: the rows, with the time when somebody has to look. What bounds me: as man
 
 import asyncio
 
-import asyncpg
 import structlog
 
 from onebook.checkout.driver import Driver
