@@ -207,6 +207,9 @@ def load(
         raise BadConfig("alerts.url needs alerts.secret, a whsec_… with which alerts are signed")
     if settings.payments.gateway == "stripe" and not settings.payments.stripe_key:
         raise BadConfig("payments.gateway stripe needs payments.stripe_key, your secret key there")
+    customers = settings.customers
+    if customers.key_store == "google" and not (customers.google_kms_key and customers.google_token_file):
+        raise BadConfig("customers.key_store google needs customers.google_kms_key and customers.google_token_file")
     return settings
 
 

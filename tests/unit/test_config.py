@@ -27,6 +27,8 @@ def test_later_words_win(tmp_path: Path) -> None:
         ("[server]\nworkers = 0\n", "server.workers"),
         ("[ledger]\nmax_batch = 0\n", "ledger.max_batch"),
         ('[ledger]\nmax_waiting = "many"\n', "ledger.max_waiting"),
+        ('[payments]\ngateway = "stripe"\n', "payments.stripe_key"),
+        ('[customers]\nkey_store = "google"\n', "customers.google_kms_key"),
         ("[ledger]\ncommand_timeout_seconds = 9.0\n", "ledger.command_timeout_seconds"),
         ("[ledger]\nsweep_interval_seconds = nan\n", "ledger.sweep_interval_seconds"),
         ('[auth]\nmax_ttl = "for ever"\n', "auth.max_ttl"),
