@@ -1,5 +1,7 @@
 """Why a checkout does not begin, or has come to nothing. Refusals are answers; what is raised is said of each."""
 
+import asyncpg
+
 from onebook.ledger.failures import LedgerUnavailable
 from onebook.model.refusals import Refusal
 
