@@ -1,6 +1,7 @@
 """Checkouts in each other's way, or in that of others: every order of events that could cost somebody money."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -10,8 +11,10 @@ from tests.integration.till import ROOM, Till, furnish, open_till, simulating
 
 from onebook.checkout.checkouts import Paying
 from onebook.checkout.record import Checkout, State
-from onebook.model.booking import BookingId
-from onebook.model.commands import Wanted
+from onebook.ledger.ledger import Placing
+from onebook.ledger.page import Settled
+from onebook.model.booking import BookingId, Status
+from onebook.model.commands import BookingMove, CancelBooking, ConfirmBooking, Wanted
 
 LONGER = (Wanted(ROOM, starts="2027-03-01", ends="2027-03-20"),)
 
@@ -75,3 +78,52 @@ async def test_a_booking_that_was_paid_is_amended_with_its_money(till: Till) -> 
     paid = await till.ended(await amend_up(till, booking))
     assert (paid.state, paid.amount_minor) == (State.COMPLETED, 160_000)
     assert await nights(till, booking) == [("2027-03-01", "2027-03-20")]
+
+
+async def paid_too_late(till: Till, booking: BookingId) -> Checkout:
+    """The end of a checkout whose money comes when the hold is over."""
+    await till.faults(slow_ms=1200, calls=["authorize"])
+    paying = asyncio.create_task(till.pay(booking))
+    await till.run_out(booking)
+    return await till.ended((await paying).checkout)
+
+
+async def test_what_was_taken_anew_and_cancelled_at_once_is_not_charged(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the checkout's row names the new booking anybody may cancel it: then no money is taken."""
+    booking = await till.hold("a", ttl_seconds=1)
+    place = till.bench.ledger.place
+
+    async def place_and_lose(wanted: Sequence[Wanted], placing: Placing) -> Settled:
+        settled = await place(wanted, placing)
+        await till.bench.ledger.move(CancelBooking(settled.verdict.booking.id, None, None))  # type: ignore[union-attr]
+        return settled
+
+    monkeypatch.setattr(till.bench.ledger, "place", place_and_lose)
+    checkout = await paid_too_late(till, booking)
+    assert (checkout.state, checkout.code) == (State.FAILED, "wrong-state")
+    assert checkout.confirmed_booking is not None
+    assert await till.status(checkout.confirmed_booking) is Status.CANCELLED
+    assert [p["captured_minor"] for p in (await till.at_gateway()).values()] == [0] and await till.balances() == {}
+
+
+async def test_what_was_taken_anew_is_not_cancelled_while_it_is_charged(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From when the row names the new booking on, only the checkout moves it."""
+    booking = await till.hold("a", ttl_seconds=1)
+    move, refused = till.bench.ledger.move, []
+
+    async def move_and_meddle(asked: BookingMove) -> Settled:
+        settled = await move(asked)
+        if isinstance(asked, ConfirmBooking) and asked.booking != booking:
+            with pytest.raises(asyncpg.CheckViolationError, match="cancelled with its settlement"):
+                await move(CancelBooking(asked.booking, None, None))
+            refused.append(asked.booking)
+        return settled
+
+    monkeypatch.setattr(till.bench.ledger, "move", move_and_meddle)
+    checkout = await paid_too_late(till, booking)
+    assert checkout.state is State.COMPLETED and refused == [checkout.confirmed_booking]
+    assert await till.status(refused[0]) is Status.CONFIRMED

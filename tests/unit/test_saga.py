@@ -83,11 +83,13 @@ class World:
         self.expires = expires
         self.sold = sold
 
-    def do(self, step: Step) -> Outcome:
+    def do(self, step: Step, mine: Checkout | None = None) -> Outcome:
         """Carry out a step, as ledger and gateway do: once, however often it is asked for."""
         match step:
             case Step.AUTHORIZE | Step.LOOK:
                 return self._authorize()
+            case Step.COMMIT if mine is not None and mine.confirmed_booking is not None:
+                return Confirmed(BookingId("b2")) if self.successor == "confirmed" else LedgerRefused("wrong-state")
             case Step.COMMIT:
                 if self.booking == "held" and self.expires:
                     self.booking = "expired"
@@ -146,6 +148,12 @@ class World:
         self.row = row
         return True
 
+    def cancel_successor(self) -> None:
+        """Somebody who has found the new booking cancels it, unless the row that is written names it already."""
+        guarded = self.row.confirmed_booking is not None and self.row.state not in FINAL | {State.REVOKING}
+        if self.successor == "confirmed" and not guarded and self.row.state is not State.COMPLETED:
+            self.successor = "cancelled"
+
     @property
     def is_sold(self) -> bool:
         """Whether the customer has the booking."""
@@ -177,7 +185,7 @@ class Worker:
     def _carry_out(self, fault: str, now: datetime) -> None:
         mine, step, self.step = self.mine, self.step, None
         assert mine is not None and step is not None
-        outcome: Outcome = Unanswered() if fault == "before" else self.world.do(step)
+        outcome: Outcome = Unanswered() if fault == "before" else self.world.do(step, mine)
         if fault in {"after", "kill"}:
             outcome = Unanswered()
         if fault == "kill":
@@ -199,10 +207,11 @@ FAULTS = st.sampled_from(["none", "none", "before", "after", "kill"])
     temper=TEMPERS,
     expires=st.booleans(),
     sold=st.booleans(),
+    cancels=st.booleans(),
     turns=st.lists(st.tuples(st.integers(0, 2), FAULTS, st.integers(0, 40)), max_size=60),
 )
 def test_it_ends_paid_and_confirmed_or_neither(
-    temper: str, expires: bool, sold: bool, turns: list[tuple[int, str, int]]
+    temper: str, expires: bool, sold: bool, cancels: bool, turns: list[tuple[int, str, int]]
 ) -> None:
     """Whatever fails, and however three workers get in each other's way: charged once and sold, or not charged and not sold."""
     world = World(temper=temper, expires=expires, sold=sold)
@@ -211,6 +220,8 @@ def test_it_ends_paid_and_confirmed_or_neither(
     for number, fault, seconds in turns:
         now += timedelta(seconds=seconds)
         workers[number].turn(fault, now)
+        if cancels:
+            world.cancel_successor()
     for worker in workers[1:]:
         worker.mine = worker.step = None  # gone; what they were doing has been done or not
     for _ in range(MAX_TURNS):

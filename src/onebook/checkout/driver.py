@@ -183,8 +183,8 @@ class Driver:
     async def _commit(self, checkout: Checkout) -> Outcome:
         if checkout.amended is not None and checkout.former is not None:
             return await self._amend(checkout, checkout.amended, keys_of(checkout.former.items))
-        paid_for = keys_of(checkout.quote.items)
-        settled = await self._ledger.move(ConfirmBooking(checkout.booking, None, checkout.traceparent, paid_for))
+        booking, paid_for = checkout.confirmed_booking or checkout.booking, keys_of(checkout.quote.items)
+        settled = await self._ledger.move(ConfirmBooking(booking, None, checkout.traceparent, paid_for))
         if isinstance(settled.verdict, HoldExpired):
             return HoldGone()
         return _decided(settled)

@@ -1,8 +1,8 @@
 """The checkout as a pure state machine: which step comes next, and what its outcome leads to. Nothing is awaited here.
 
     authorizing ──► committing ──► capturing ──► completed          the money is set aside, the hold confirmed, the money taken
-         │  ▲           │ gone         │ refused
-         ▼  │           ▼              ▼
+         │  ▲         │  ▲             │ refused
+         ▼  │    gone ▼  │             ▼
      challenged    reacquiring     revoking                         the payer asked; the units taken anew; the booking cancelled
          │              │              │
          ▼              ▼              ▼
@@ -184,18 +184,20 @@ def _committed(checkout: Checkout, outcome: Outcome, now: datetime, limits: Limi
     match outcome:
         case Confirmed(booking):
             confirmed = replace(checkout, confirmed_booking=booking)
+            if checkout.state is State.REACQUIRING:
+                # Before this is written anybody may cancel what was taken anew, and nobody after: the ledger is asked once more.
+                return _to(confirmed, State.COMMITTING, now, limits)
             if confirmed.amount_minor == 0:
                 return Moved(_ended(confirmed, State.COMPLETED, now))
+            # A confirmation that is repeated finds itself.
             moved = _to(confirmed, State.CAPTURING, now, limits)
-            # A confirmation that is repeated finds itself; one that has taken the units anew names what it took.
-            if checkout.state is State.COMMITTING:
-                return Moved(replace(moved.checkout, revision=checkout.revision), written=False)
-            return moved
+            return Moved(replace(moved.checkout, revision=checkout.revision), written=False)
         case HoldGone() if checkout.state is State.COMMITTING:
             return _to(checkout, State.REACQUIRING, now, limits)
         case LedgerRefused(code):
             lost = "hold-expired" if checkout.state is State.REACQUIRING else code
-            return _to(replace(checkout, code=lost), State.VOIDING, now, limits)
+            back = State.VOIDING if checkout.confirmed_booking is None else State.REVOKING
+            return _to(replace(checkout, code=lost), back, now, limits)
     raise _cannot(checkout, outcome)
 
 

@@ -83,8 +83,9 @@ FOR EACH ROW EXECUTE FUNCTION payment.guard_refund();
 CREATE FUNCTION payment.guard_cancellation() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF EXISTS (SELECT FROM payment.checkout WHERE booking = NEW.id AND finished_at IS NULL AND state <> 'revoking')
-        OR EXISTS (SELECT FROM payment.checkout WHERE confirmed_booking = NEW.id AND state IN ('capturing', 'completed'))
+    IF EXISTS (SELECT FROM payment.checkout
+               WHERE (booking = NEW.id OR confirmed_booking = NEW.id) AND finished_at IS NULL AND state <> 'revoking')
+        OR EXISTS (SELECT FROM payment.checkout WHERE confirmed_booking = NEW.id AND state = 'completed')
         AND NOT EXISTS (SELECT FROM payment.settlement
                         WHERE booking = NEW.id AND kind IN ('cancellation', 'no-show') AND state <> 'refused') THEN
         RAISE EXCEPTION 'this booking is cancelled with its settlement'
@@ -102,7 +103,7 @@ FOR EACH ROW WHEN (OLD.status = 'confirmed' AND NEW.status = 'cancelled') EXECUT
 CREATE FUNCTION payment.guard_amendment() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF EXISTS (SELECT FROM payment.checkout WHERE booking = NEW.id AND finished_at IS NULL
+    IF EXISTS (SELECT FROM payment.checkout WHERE (booking = NEW.id OR confirmed_booking = NEW.id) AND finished_at IS NULL
                AND NOT (purpose = 'amendment' AND state IN ('committing', 'revoking')))
         OR EXISTS (SELECT FROM payment.checkout WHERE confirmed_booking = NEW.id AND state = 'completed')
         AND NOT EXISTS (SELECT FROM payment.checkout WHERE booking = NEW.id AND finished_at IS NULL)
