@@ -182,6 +182,17 @@ async def test_an_export_has_the_bookings(room: Room) -> None:
     ]
 
 
+async def test_an_export_of_one_channel_has_its_bookings_only(room: Room) -> None:
+    """Another channel's booking that names the customer is not shown to the channel, as everywhere else."""
+    ana, _ = await room.add(**ANA)
+    async with open_bench(room.url) as bench:
+        await _book(bench, ana.id)
+        await _book(bench, ana.id, channel="partner")
+    for only, seen in ((None, ["partner", "website"]), ("website", ["website"])):
+        exported = await room.customers.export(ana.id, only)
+        assert sorted(booking.channel for booking in exported.bookings) == seen
+
+
 async def test_customers_tell_of_customers_only(room: Room) -> None:
     """The one way into the log refuses every other type."""
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -252,7 +263,7 @@ async def test_creations_during_rotations_are_not_lost(room: Room) -> None:
         assert (await fresh.get(each.id, None)).profile.name == f"Customer {n}"
 
 
-async def _book(bench: Bench, customer: str) -> None:
+async def _book(bench: Bench, customer: str, channel: str = "website") -> None:
     await bench.room("alfama/double", capacity=2)
-    placing = Placing("website", "b1", bytes(16), 600, confirm=True, customer=customer)
+    placing = Placing(channel, "b1", bytes(16), 600, confirm=True, customer=customer)
     await bench.ledger.place([Wanted("alfama/double", "2026-12-01", "2026-12-02")], placing)

@@ -162,7 +162,7 @@ class Customers:
     async def export(self, identity: str, only_channel: str | None) -> Export:
         """All that is held about a customer, bookings included. Raises as `get` does."""
         customer = await self.get(identity, only_channel)
-        rows = await self._pool.fetch(SQL["bookings"], identity, MAX_BOOKINGS + 1)
+        rows = await self._pool.fetch(SQL["bookings"], identity, MAX_BOOKINGS + 1, only_channel)
         bookings = [
             BookedByCustomer(**{**row, "status": Status(row["status"]), "items": _decode_items(row["items"])})
             for row in map(dict, rows[:MAX_BOOKINGS])

@@ -54,9 +54,9 @@ WITH erased AS (
 SELECT customer.tell('customer.erased', id, channel, $3) FROM erased;
 
 -- name: bookings
--- What a customer has booked, the latest first.
+-- What a customer has booked, the latest first; with a channel, only there.
 SELECT id::text, status, channel, placed_at, expires_at, reference, coalesce(amended, items)::text AS items
-FROM booking WHERE customer = $1 ORDER BY placed_at DESC LIMIT $2;
+FROM booking WHERE customer = $1 AND ($3::text IS NULL OR channel = $3) ORDER BY placed_at DESC LIMIT $2;
 
 -- name: register_master
 -- A master key that is used from now on. One that was retired stays so.
