@@ -35,6 +35,7 @@ SELECT (SELECT array_agg(id::text) FROM written) AS written, (SELECT count(*) FR
 
 -- name: take_coupons
 -- Use each coupon once more, in the order of all locks on coupons. Fewer rows than asked: one of them is spent.
+-- One that is counted by customer is for nobody who names none: else it would be without a limit.
 WITH locked AS (
     SELECT coupon.venue, coupon.code
     FROM payment.coupon JOIN unnest($1::text[], $2::text[]) AS asked (venue, code) USING (venue, code)
@@ -47,7 +48,8 @@ RETURNING coupon.venue, coupon.code, (
     SELECT count(*) FROM payment.coupon_use AS earlier
     WHERE earlier.venue = coupon.venue AND earlier.code = coupon.code AND earlier.customer = $3
       AND earlier.given_back_at IS NULL
-) >= (coupon.terms ->> 'max_uses_per_customer')::bigint AS is_used_up_by_customer;
+) >= (coupon.terms ->> 'max_uses_per_customer')::bigint
+    OR ($3::text IS NULL AND coupon.terms ->> 'max_uses_per_customer' IS NOT NULL) AS is_used_up_by_customer;
 
 -- name: use_coupons
 -- Who has used them.
@@ -85,6 +87,11 @@ SELECT effect, kind, channel, currency, accounts, venues, amounts_minor FROM pay
 -- name: under_way
 -- The checkout of a booking that is under way, if one is.
 SELECT id::text FROM payment.checkout WHERE booking = $1::uuid AND finished_at IS NULL;
+
+-- name: is_settled
+-- Whether a booking's money has been divided at its end, or is being.
+SELECT EXISTS (SELECT FROM payment.settlement
+               WHERE booking = $1::uuid AND kind IN ('cancellation', 'no-show') AND state <> 'refused');
 
 -- name: openings
 -- What checkouts begin with: each booking as it is, the ledger's clock, and the booking's checkouts so far.
