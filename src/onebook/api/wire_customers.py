@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from onebook.customers.customers import Customer
 from onebook.customers.email_address import MAX_LENGTH, normal_form
-from onebook.customers.profile import MAX_NAMES, Address
+from onebook.customers.profile import MAX_NAMES, Address, AddressChange
 from onebook.ledger.failures import Unprocessable
 
 _LINE = r"^[^\x00-\x1f\x7f]+\Z"
@@ -53,12 +53,12 @@ class CustomerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CustomerChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A merge patch (RFC 7396): what is not named stays, null drops, also among purposes and attributes."""
+    """A merge patch (RFC 7396): what is not named stays, null drops, also in the address, among purposes and attributes."""
 
     name: Line | UnsetType | None = UNSET
     email: Email | UnsetType | None = UNSET
     phone: Phone | UnsetType | None = UNSET
-    address: Address | UnsetType | None = UNSET
+    address: AddressChange | UnsetType | None = UNSET
     birth_date: date | UnsetType | None = UNSET
     language: Language | UnsetType | None = UNSET
     tier: Line | UnsetType | None = UNSET

@@ -8,7 +8,8 @@ from datetime import date, datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import asdict
 
 from onebook.customers.refusals import Refused, TooMany
 
@@ -25,6 +26,16 @@ class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     city: Annotated[str, Meta(max_length=100)] = ""
     region: Annotated[str, Meta(max_length=100)] = ""
     country: Annotated[str, Meta(pattern=r"^([A-Z]{2})?\Z", description="ISO 3166-1, two letters.")] = ""
+
+
+class AddressChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Parts of an address; null drops one."""
+
+    street: Annotated[str, Meta(max_length=200)] | UnsetType | None = UNSET
+    postal_code: Annotated[str, Meta(max_length=20)] | UnsetType | None = UNSET
+    city: Annotated[str, Meta(max_length=100)] | UnsetType | None = UNSET
+    region: Annotated[str, Meta(max_length=100)] | UnsetType | None = UNSET
+    country: Annotated[str, Meta(pattern=r"^([A-Z]{2})?\Z")] | UnsetType | None = UNSET
 
 
 class Consent(msgspec.Struct, frozen=True):
@@ -56,11 +67,13 @@ _decode = msgspec.json.Decoder(Profile).decode
 
 
 def changed(profile: Profile, change: Mapping[str, Any], now: datetime) -> Profile:
-    """The profile after a change: a field that is None is dropped, and so is a None among attributes and purposes.
+    """The profile after a change: a field that is None is dropped, and so is a None in an address, among attributes and purposes.
 
     Raises Refused with TooMany.
     """
     plain = {name: value for name, value in change.items() if name not in {"consent", "attributes"}}
+    if (parts := change.get("address")) is not None:
+        plain["address"] = _moved(profile.address or Address(), parts)
     consent = profile.consent if change.get("consent", {}) is not None else {}
     for purpose, granted in (change.get("consent") or {}).items():
         said = consent.get(purpose)
@@ -84,6 +97,12 @@ def fields_of(profile: Profile) -> dict[str, bytes]:
 def profile_of(fields: Mapping[str, bytes]) -> Profile:
     """The profile of which these are the fields."""
     return _decode(_encode({name: msgspec.Raw(value) for name, value in fields.items()}))
+
+
+def _moved(address: Address, parts: Address | AddressChange) -> Address | None:
+    named = {name: part or "" for name, part in asdict(parts).items() if part is not UNSET}
+    moved = msgspec.structs.replace(address, **named)
+    return None if moved == Address() else moved
 
 
 def _with(names: dict[str, T], name: str, value: T | None) -> dict[str, T]:
