@@ -23,7 +23,15 @@ PENDING_RETRY_SECONDS = 1
 
 # What the payer, or the payer's bank, has decided: everything else that turned a checkout back is told as it is.
 _NOT_THE_PAYERS = frozenset(
-    {"amount-mismatch", "gateway-timeout", "capture-refused", "voided", "booking-changed", "wrong-state"}
+    {
+        "amount-mismatch",
+        "gateway-timeout",
+        "capture-refused",
+        "voided",
+        "booking-changed",
+        "wrong-state",
+        "already-settled",
+    }
 )
 
 
@@ -35,6 +43,7 @@ _NOT_THE_PAYERS = frozenset(
     scope=Scope.PAYMENTS_WRITE,
     body=CheckoutRequest,
     headers=("Idempotency-Key", "traceparent"),
+    key_optional=True,
     answers={201: CheckoutAnswer, 200: CheckoutAnswer, 202: CheckoutAnswer},
     problems=(402, 404, 409, 410),
 )
@@ -66,11 +75,12 @@ async def create_checkout(call: Call[CheckoutRequest, None]) -> Answer:
     problems=(404,),
 )
 async def get_checkout(call: Call[None, None]) -> Answer:
-    """Read from the tables: as it is now."""
+    """Read from the tables: as it is now. Where the payer has to go is told to those who may check out, since it is a key."""
     found = await call.engine.checkouts.of_booking(booking_of(call), call.principal.only_channel)
     if not found:
         raise Problem(404, "not-found", "Not found", detail="this booking has no checkout")
-    told = [checkout_answer(checkout) for checkout in found]
+    to_payer = Scope.PAYMENTS_WRITE in call.principal.scopes
+    told = [checkout_answer(checkout, to_payer=to_payer) for checkout in found]
     return answer(200, CheckoutList(told[-1], told), ("cache-control", "no-store"))
 
 

@@ -19,7 +19,6 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 _REF = "#/components/schemas/{name}"
 _CODE = {"type": "string", "pattern": f"^{CODE_PATTERN}$"}
 _ID = {"type": "string", "format": "uuid"}
-_REQUIRED_HEADERS = {"Idempotency-Key"}
 _HEADERS_OF_STATUS = {
     401: {"WWW-Authenticate": "What is wrong with the token (RFC 6750)."},
     403: {"WWW-Authenticate": "The scope that is missing (RFC 6750)."},
@@ -129,7 +128,7 @@ def _header_parameters(operation: Operation) -> list[Json]:
         {
             "name": name,
             "in": "header",
-            "required": name in _REQUIRED_HEADERS,
+            "required": name == "Idempotency-Key" and not operation.key_optional,
             "description": DESCRIPTIONS[name],
             "schema": schemas.get(name, {"type": "string"}),
         }

@@ -57,6 +57,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int = MAX_BODY_BYTES
     query: Any = None
     headers: tuple[str, ...] = ()
+    key_optional: bool = False
+    """Without an Idempotency-Key the payload is the key."""
     media_type: str = "application/json"
 
     @property

@@ -60,9 +60,9 @@ class CheckoutList(msgspec.Struct, frozen=True):
     checkouts: list[CheckoutAnswer]
 
 
-def checkout_answer(checkout: Checkout) -> CheckoutAnswer:
-    """A checkout as it is told: nothing of what it is paid with."""
-    url = checkout.challenge_url
+def checkout_answer(checkout: Checkout, *, to_payer: bool = True) -> CheckoutAnswer:
+    """A checkout as it is told: nothing of what it is paid with; and where the payer has to go only `to_payer`'s side."""
+    url = checkout.challenge_url if to_payer else None
     return CheckoutAnswer(
         id=checkout.id,
         booking=checkout.booking,
