@@ -12,6 +12,8 @@ from onebook.api.wire import Nothing, SettlementAnswer
 from onebook.api.wire_money import MoneyQuery, RefundRequest, settlement_answer
 from onebook.checkout.report import Folio, Report
 from onebook.checkout.settlement import FINAL, Settlement
+from onebook.ledger.failures import Unprocessable
+from onebook.ledger.identity import new_id
 from onebook.model.refusals import UnknownBooking
 
 TAG = "Money"
@@ -43,23 +45,24 @@ async def get_folio(call: Call[None, None]) -> Answer:
     scope=Scope.PAYMENTS_WRITE,
     body=RefundRequest,
     headers=("Idempotency-Key", "traceparent"),
-    answers={201: SettlementAnswer, 202: SettlementAnswer},
+    answers={201: SettlementAnswer, 200: SettlementAnswer, 202: SettlementAnswer},
     problems=(404, 409),
 )
 async def create_refund(call: Call[RefundRequest, None]) -> Answer:
-    """201 given back, 202 the gateway has not said so yet; a token of one channel may not. Once per key."""
+    """201 given back, 202 the gateway has not said so yet, 200 for a repeat of the key; a token of one channel may not."""
     key = idempotency_key(call.headers.get("idempotency-key"))
     if call.principal.only_channel is not None:
         raise Problem(403, "channel-forbidden", "A channel may not do this", detail="it needs a token of all channels")
-    return settled_answer(
-        await call.engine.settlements.refund(
-            booking_of(call),
-            call.body.amount_minor,
-            idempotency_key=key,
-            reason=call.body.reason,
-            traceparent=call.traceparent,
-        )
+    identity = new_id()
+    settlement = await call.engine.settlements.refund(
+        booking_of(call),
+        call.body.amount_minor,
+        identity=identity,
+        idempotency_key=key,
+        reason=call.body.reason,
+        traceparent=call.traceparent,
     )
+    return settled_answer(settlement, is_replayed=settlement.id != identity)
 
 
 @operation(
@@ -71,16 +74,16 @@ async def create_refund(call: Call[RefundRequest, None]) -> Answer:
     body=Nothing,
     body_optional=True,
     headers=("traceparent",),
-    answers={201: SettlementAnswer, 202: SettlementAnswer},
+    answers={201: SettlementAnswer, 200: SettlementAnswer, 202: SettlementAnswer},
     problems=(404, 409),
 )
 async def create_no_show(call: Call[Nothing, None]) -> Answer:
-    """The booking stays confirmed, its units stay taken. Telling it again finds it settled."""
-    return settled_answer(
-        await call.engine.settlements.no_show(
-            booking_of(call), only_channel=call.principal.only_channel, traceparent=call.traceparent
-        )
+    """The booking stays confirmed, its units stay taken. Telling it again finds it settled: 200."""
+    identity, only = new_id(), call.principal.only_channel
+    settlement = await call.engine.settlements.no_show(
+        booking_of(call), identity=identity, only_channel=only, traceparent=call.traceparent
     )
+    return settled_answer(settlement, is_replayed=settlement.id != identity)
 
 
 @operation(
@@ -95,12 +98,16 @@ async def create_no_show(call: Call[Nothing, None]) -> Answer:
 async def get_money_report(call: Call[None, MoneyQuery]) -> Answer:
     """The lines of one currency sum to nothing, for each day, venue and channel too."""
     query = call.query
+    if query.starts is not None and query.ends is not None and query.ends <= query.starts:
+        raise Unprocessable("reversed-period", "`to` must come after `from`", "to")
     return answer(200, await call.engine.money.report(query.by, query.starts, query.ends), NOT_KEPT)
 
 
 ROUTES: tuple[HTTPRouteHandler, ...] = (get_folio, create_refund, create_no_show, get_money_report)
 
 
-def settled_answer(settlement: Settlement) -> Answer:
-    """A settlement as it is now."""
-    return answer(201 if settlement.state in FINAL else 202, settlement_answer(settlement), NOT_KEPT)
+def settled_answer(settlement: Settlement, *, is_replayed: bool) -> Answer:
+    """A settlement as it is now; one that an earlier request began is told as such."""
+    replayed = (("idempotent-replayed", "true"),) if is_replayed else ()
+    done = 200 if is_replayed else 201
+    return answer(done if settlement.state in FINAL else 202, settlement_answer(settlement), NOT_KEPT, *replayed)

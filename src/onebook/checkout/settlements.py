@@ -95,11 +95,16 @@ class Settlements:
         return await self._settle(replace(row, reason=reason, traceparent=traceparent), opening, checkout)
 
     async def no_show(
-        self, booking: BookingId, *, only_channel: str | None = None, traceparent: str | None = None
+        self,
+        booking: BookingId,
+        *,
+        identity: str | None = None,
+        only_channel: str | None = None,
+        traceparent: str | None = None,
     ) -> Settlement:
         """Nobody came: what the policy keeps then is kept, the rest goes back. The booking stays as it is."""
         opening, checkout = await self._opening(booking, only_channel)
-        row = _first_row(opening, checkout, Kind.NO_SHOW)
+        row = _first_row(opening, checkout, Kind.NO_SHOW, identity)
         return await self._settle(replace(row, traceparent=traceparent), opening, checkout)
 
     async def refund(
@@ -107,14 +112,18 @@ class Settlements:
         booking: BookingId,
         amount_minor: int,
         *,
+        identity: str | None = None,
         idempotency_key: str,
         reason: str | None = None,
         traceparent: str | None = None,
     ) -> Settlement:
-        """Give back money because somebody wants to, up to what was paid. Once per key."""
+        """Give back money because somebody wants to, up to what was paid. Once per key.
+
+        It is under `identity` if this call has begun it, and under another one if an earlier one has.
+        """
         opening, checkout = await self._opening(booking, None)
         row = replace(
-            _first_row(opening, checkout, Kind.GOODWILL),
+            _first_row(opening, checkout, Kind.GOODWILL, identity),
             refund_minor=amount_minor,
             reason=reason,
             idempotency_key=idempotency_key,
@@ -245,13 +254,13 @@ class Settlements:
             if settlement.state is State.REFUNDING:
                 return await self._give_back(settlement)
             refusal = await self._move(settlement)
+            if refusal is None:
+                return await self._store.decide(settlement, datetime.now(UTC))
         except GatewayAway as error:
             return await self._later(settlement, error.retry_after_seconds)
         except (OutcomeUnknown, LedgerUnavailable) as error:
             log.info("settlement_unanswered", settlement=settlement.id, state=settlement.state, reason=repr(error))
             return await self._later(settlement)
-        if refusal is None:
-            return await self._store.decide(settlement, datetime.now(UTC))
         if not await self._store.write(ended(settlement, State.REFUSED, datetime.now(UTC), refusal.code)):
             return None
         raise CheckoutRefused(refusal)
@@ -313,9 +322,9 @@ class Settlements:
             return
 
 
-def _first_row(opening: Opening, checkout: Checkout, kind: Kind) -> Settlement:
+def _first_row(opening: Opening, checkout: Checkout, kind: Kind, identity: str | None = None) -> Settlement:
     return Settlement(
-        id=new_id(),
+        id=identity or new_id(),
         revision=1,
         checkout=checkout.id,
         booking=checkout.confirmed_booking or checkout.booking,
