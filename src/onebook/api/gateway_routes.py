@@ -35,6 +35,8 @@ async def receive_notification(call: Call[None, None]) -> Answer:
         raise Problem(404, "not-found", "Not found", detail="no such gateway charges here")
     try:
         notification = checkouts.gateway.read_notification(call.headers, call.raw)
+        if "\0" in f"{notification.id}{notification.key}":
+            raise BadNotification("no text of PostgreSQL's has a zero in it")
     except BadNotification as error:
         raise Problem(400, "bad-signature", "The notification is not the gateway's", detail=str(error)) from error
     await checkouts.notified(notification)
