@@ -22,6 +22,8 @@ class CustomerErased(Refusal, frozen=True):
 class EmailTaken(Refusal, frozen=True):
     """Another living customer of the channel has this address."""
 
+    pointer: str = "/email"
+
     code = "email-taken"
     title = "Another customer has this e-mail address"
 

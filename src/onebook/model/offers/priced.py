@@ -35,7 +35,7 @@ class NoRate(NotPriced, frozen=True):
     """No rate plan sells this cell: of the plan asked for, or of any. `item` is its place in the basket."""
 
     code = "no-rate"
-    title = "There is no rate for part of the period"
+    title = "No rate plan, or not the one asked for, sells this cell"
     item: int
     resource: str
     cell: str
