@@ -62,6 +62,7 @@ class TokenNeeded(Refusal, frozen=True):
 
     amount_minor: int
     currency: str
+    pointer: str = "/payment"
 
     code = "payment-needed"
     status = 422
