@@ -167,7 +167,7 @@ def _print_report(posted: Report) -> None:
 
 def _print_differences(payments: int, found: Sequence[Difference]) -> None:
     if not found:
-        out.print(f"{payments} payments, and nothing differs", highlight=False)
+        out.print(f"Nothing differs; payments compared: {payments}", highlight=False)
         return
     table = Table("what", "payment", "booking", "expected", "found", box=None)
     for one in found:

@@ -29,10 +29,11 @@ CREATE TABLE payment.settlement (
     CONSTRAINT settlement_amounts_are_not_negative CHECK (fee_minor >= 0 AND refund_minor >= 0),
     -- What has ended says when; what has not is looked after.
     CONSTRAINT settlement_ends_once CHECK ((state IN ('settled', 'failed', 'refused')) = (finished_at IS NOT NULL)),
-    CONSTRAINT settlement_is_looked_after CHECK ((finished_at IS NULL) = (due_at IS NOT NULL)),
-    -- One request has one effect, even from two processes at once.
-    CONSTRAINT settlement_key_has_one_effect UNIQUE (booking, idempotency_key)
+    CONSTRAINT settlement_is_looked_after CHECK ((finished_at IS NULL) = (due_at IS NOT NULL))
 ) WITH (fillfactor = 70);
+
+-- One request has one effect, even from two processes at once; what was refused has none, and may be sent again.
+CREATE UNIQUE INDEX settlement_key_has_one_effect ON payment.settlement (booking, idempotency_key) WHERE state <> 'refused';
 
 -- A booking ends once, and its money is divided once.
 CREATE UNIQUE INDEX settlement_ends_a_booking_once ON payment.settlement (booking)

@@ -59,7 +59,9 @@ WITH promised (relation, name, definition) AS (VALUES
     ('payment.journal', 'journal_is_append_only',
      'CREATE TRIGGER journal_is_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON payment.journal FOR EACH STATEMENT '
      'EXECUTE FUNCTION log_is_append_only()'),
-    ('payment.settlement', 'settlement_key_has_one_effect', 'UNIQUE (booking, idempotency_key)'),
+    ('payment.settlement', 'settlement_key_has_one_effect',
+     'CREATE UNIQUE INDEX settlement_key_has_one_effect ON payment.settlement USING btree (booking, idempotency_key) '
+     'WHERE (state <> ''refused''::text)'),
     ('payment.settlement', 'settlement_ends_a_booking_once',
      'CREATE UNIQUE INDEX settlement_ends_a_booking_once ON payment.settlement USING btree (booking) WHERE ((kind = ANY '
      '(ARRAY[''cancellation''::text, ''no-show''::text])) AND (state <> ''refused''::text))'),
