@@ -12,19 +12,37 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from rich.console import Console
 
+from onebook.checkout.gateways.protocol import Payment, PaymentState
+from onebook.checkout.reconcile import Difference, Kind
+from onebook.model.offers.coupon import CouponTerms
+from onebook.model.offers.plan import RatePlan
+from onebook.model.offers.policy import Policy
+from onebook.model.offers.tax import Tax
 from onebook.ops.demo.board import Board, Pace
+from onebook.ops.demo.books import MoneyProof, wrong_receipts
 from onebook.ops.demo.intents import CHANNELS, Plot, intents
 from onebook.ops.demo.market import RUSH_UNITS, Market, lisboa, nights
 from onebook.ops.demo.mirror import Front
+from onebook.ops.demo.money_text import amounts
+from onebook.ops.demo.prices import offers
 from onebook.ops.demo.proof import Deliveries, Proof
 from onebook.ops.demo.report import EXIT_FAILED, EXIT_INVARIANT, EXIT_OK, DemoReport, report_of
 from onebook.ops.demo.screen import frame, plain_line
 from onebook.ops.demo.tally import Latencies, Rush, Tally
+from onebook.ops.demo.till import Books, Outage, Till
 from onebook.ops.demo.verdict import next_booking_curl, render_verdict
 from onebook.ops.demo.witness import Witness
 
 OPENING = date(2027, 1, 4)
 EQUAL = Proof(cells=100, drained_seconds=0.0, differences={}, server_difference=None, deliveries=Deliveries(3, 1, 0, 0))
+BALANCED = MoneyProof(
+    books=Books(taken_minor={"EUR": 1_234_550}, coupon_used=2, refunds=1),
+    payments=4,
+    differences=(),
+    imbalances={},
+    sold_unpaid=0,
+    receipts_wrong=0,
+)
 
 
 @pytest.fixture
@@ -44,7 +62,8 @@ def board(market: Market, witness: Witness) -> Board:
     """The board of a run of three seconds that began at zero."""
     rush = Rush("the last 5 rooms", RUSH_UNITS, starts_at=2.0, attempts_left=10)
     tallies = {name: Tally() for name in CHANNELS}
-    return Board("Lisboa", 7, 3.0, 0.0, len(market.capacities()), tallies, rush, witness, Front())
+    till = Till("TEJO20", coupon_limit=3)
+    return Board("Lisboa", 7, 3.0, 0.0, len(market.capacities()), tallies, rush, witness, Front(), till)
 
 
 def test_intents_repeat_with_their_seed(market: Market) -> None:
@@ -59,11 +78,12 @@ def test_intents_repeat_with_their_seed(market: Market) -> None:
 
 
 def test_a_crowd_tries_everything(market: Market) -> None:
-    """Within two thousand attempts every plot, every kind and a basket across three venues occur."""
+    """Within two thousand attempts every plot, every kind, every card and a basket across three venues occur."""
     attempts = list(itertools.islice(intents(1, "website", market), 2000))
     kinds = {offer.key: offer.kind for offer in (*market.offers, *market.seats)}
     items = [line.item for attempt in attempts for line in attempt.lines]
     assert {attempt.plot for attempt in attempts} == set(Plot)
+    assert len({attempt.means.token for attempt in attempts}) == 5
     assert {kinds[item["resource"]] for item in items} == {*("room", "table", "vehicle", "seat", "staff", "activity")}
     venues = [{line.item["resource"].split("/")[0] for line in attempt.lines} for attempt in attempts]
     assert {"alfama", "chiado", "opera"} in venues
@@ -164,7 +184,7 @@ def test_the_pace_is_even_and_makes_nobody_hurry() -> None:
 def test_the_report_adds_up_and_is_json(board: Board) -> None:
     """Totals are the channels' sums, and the whole report survives a trip through JSON."""
     _sell(board)
-    report = report_of(board, OPENING, EQUAL)
+    report = report_of(board, OPENING, EQUAL, BALANCED)
     assert (report.attempts, report.sold, report.refused_by_code) == (18, 6, {"sold-out": 12})
     assert report.bookings_per_second == 2.0
     assert report.command == "onebook demo --seed 7 --seconds 3"
@@ -173,16 +193,62 @@ def test_the_report_adds_up_and_is_json(board: Board) -> None:
 
 def test_exit_codes_tell_a_violation_from_a_surprise(market: Market, board: Board) -> None:
     """A clean run ends with 0, an unexpected answer or a webhook lost with 1, a double booking or a wrong mirror with 7."""
-    assert report_of(board, OPENING, EQUAL).exit_code == EXIT_OK
+    assert report_of(board, OPENING, EQUAL, BALANCED).exit_code == EXIT_OK
     waiting = replace(EQUAL, deliveries=Deliveries(delivered=2, retried=1, dead=0, pending=1))
-    assert report_of(board, OPENING, waiting).exit_code == EXIT_FAILED
+    assert report_of(board, OPENING, waiting, BALANCED).exit_code == EXIT_FAILED
     stale = replace(EQUAL, server_difference="alfama/double 2027-01-04: 3 in the mirror, 2 in the ledger")
-    assert report_of(board, OPENING, stale).exit_code == EXIT_INVARIANT
+    assert report_of(board, OPENING, stale, BALANCED).exit_code == EXIT_INVARIANT
     board.tallies["app"].surprise("booking: 500")
-    assert report_of(board, OPENING, EQUAL).exit_code == EXIT_FAILED
+    assert report_of(board, OPENING, EQUAL, BALANCED).exit_code == EXIT_FAILED
     for booking in ("first", "second"):
         board.witness.promised(booking, [nights(market.seats[0], OPENING, 1)], None, now=1.0)
-    assert report_of(board, OPENING, EQUAL).exit_code == EXIT_INVARIANT
+    assert report_of(board, OPENING, EQUAL, BALANCED).exit_code == EXIT_INVARIANT
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"differences": (Difference(Kind.ORPHAN_CHARGE, "c", None, "EUR", 0, 100),)},
+        {"differences": (Difference(Kind.REFUND_DIFFERS, "c", "b", "EUR", 0, 100),)},
+        {"imbalances": {"EUR": 1}},
+        {"sold_unpaid": 1},
+        {"receipts_wrong": 1},
+        {"books": Books(coupon_used=4)},
+    ],
+)
+def test_money_that_does_not_add_up_is_a_violation(board: Board, wrong: dict[str, object]) -> None:
+    """A charge for nothing, a refund that differs, books off balance, a sale unpaid, a false receipt, a coupon too many: 7."""
+    assert report_of(board, OPENING, EQUAL, replace(BALANCED, **wrong)).exit_code == EXIT_INVARIANT
+
+
+def test_a_checkout_without_end_is_a_failure(board: Board) -> None:
+    """What was still under way is not judged, but told."""
+    assert report_of(board, OPENING, EQUAL, replace(BALANCED, books=Books(unfinished=1))).exit_code == EXIT_FAILED
+
+
+def test_receipts_are_held_against_the_gateways_list() -> None:
+    """Paid has to be taken as it was told, and declined has to be kept nowhere; what was given back may have been taken."""
+    till = Till("TEJO20", 3, receipts={"paid": 500, "other": 500, "lost": 500}, declined={"declined", "kept", "back"})
+    theirs = [
+        *(_payment("paid", 500), _payment("other", 400)),
+        *(_payment("declined", 0), _payment("kept", 700), _payment("back", 700, 700)),
+    ]
+    assert wrong_receipts(till, theirs) == 3
+
+
+def test_what_things_cost_can_be_put() -> None:
+    """Every offer of the market is one that the API takes, and each venue has prices for all that it sells."""
+    shapes = {"policies": Policy, "taxes": Tax, "rates": RatePlan, "coupons": CouponTerms}
+    put = offers(uses=5)
+    for path, definition in put:
+        msgspec.json.decode(msgspec.json.encode(definition), type=shapes[path.split("/")[4]])
+    assert {path.split("/")[3] for path, _ in put if "/rates/" in path} == {"alfama", "chiado", "opera"}
+
+
+def test_amounts_are_told_in_their_currency() -> None:
+    """Each currency with its own decimals."""
+    assert amounts({"EUR": 1_234_050, "JPY": 900}) == "12,340.50 EUR, 900 JPY"
+    assert amounts({}) == "nothing"
 
 
 def test_people_see_the_figures(board: Board) -> None:
@@ -191,7 +257,7 @@ def test_people_see_the_figures(board: Board) -> None:
     console = Console(record=True, width=100, file=io.StringIO())
     console.print(frame(board, 2.5))
     console.print(plain_line(board, 2.5))
-    render_verdict(report_of(board, OPENING, EQUAL), console)
+    render_verdict(report_of(board, OPENING, EQUAL, BALANCED), console)
     text = console.export_text()
     for expected in (
         "double bookings  0",
@@ -200,16 +266,39 @@ def test_people_see_the_figures(board: Board) -> None:
         "has not looked",
         "--seed 7",
         "equal to the ledger",
+        "12,345.50 EUR taken",
+        "TEJO20 0 of 3",
+        "0 orphan charges",
+        "books balance",
     ):
         assert expected in text
 
 
+def test_the_frame_fits_a_small_terminal(board: Board) -> None:
+    """In 80 columns and 24 lines every line is whole, with nothing cut and nothing wrapped."""
+    _sell(board)
+    board.till.paid, board.till.challenged = 1_240, 104
+    board.till.books = BALANCED.books
+    board.till.outage = Outage(at=1.0, seconds=2.1, ended_seconds=12.3)
+    console = Console(record=True, width=80, file=io.StringIO())
+    console.print(frame(board, 2.5, 80))
+    text = console.export_text()
+    assert len(text.splitlines()) < 24
+    assert "…" not in text
+    assert "1,240 paid · 0 declined · 104 challenged · 1 refunded" in text
+
+
 def test_the_curl_line_books_a_free_night(market: Market, board: Board) -> None:
     """The line names the URL, the token and a night that is beyond the crowd's horizon."""
-    line = next_booking_curl("http://127.0.0.1:8080", "TOKEN", report_of(board, OPENING, EQUAL))
+    line = next_booking_curl("http://127.0.0.1:8080", "TOKEN", report_of(board, OPENING, EQUAL, BALANCED))
     assert "http://127.0.0.1:8080/v1/bookings" in line
     assert "Bearer TOKEN" in line
     assert market.free_night.isoformat() in line
+
+
+def _payment(key: str, captured_minor: int, refunded_minor: int = 0) -> Payment:
+    state = PaymentState.CAPTURED if captured_minor else PaymentState.DECLINED
+    return Payment(key, key, state, 700, "EUR", captured_minor, refunded_minor)
 
 
 def _sell(board: Board) -> None:

@@ -22,14 +22,16 @@ from onebook.commands.terminal import err, fail, json_option, out, print_json, r
 from onebook.commands.up import show_step, stop_signal
 from onebook.config import load
 from onebook.embedded.folder import DataFolder
+from onebook.key_file import secret_key
 from onebook.logs import configure_logs
+from onebook.ops.demo.gateway import open_pages
 from onebook.ops.demo.market import MarketNotOpened
 from onebook.ops.demo.report import DemoReport
 from onebook.ops.demo.run import CHANNELS, run_demo
 from onebook.ops.demo.verdict import next_booking_curl, render_verdict
 from onebook.ops.http_client import ConnectionFailed
 from onebook.ops.verify.audit import verify
-from onebook.supervisor import Running, serving
+from onebook.supervisor import SIMULATOR_KEY_FILE, Running, serving
 
 TOKEN_SECONDS = 24 * 3600
 PARTNERS_NEARBY = {
@@ -39,6 +41,8 @@ PARTNERS_NEARBY = {
     "webhooks.breaker_seconds": 0.5,
 }
 """Partners' endpoints lie on this machine, and what happens over hours elsewhere is to be seen within seconds."""
+OWN_GATEWAY = {"payments.gateway": "simulator", "payments.simulator_url": "", "payments.breaker_seconds": 0.5}
+"""Whatever the settings say, nobody is charged by a demo."""
 
 
 @click.command()
@@ -51,10 +55,11 @@ PARTNERS_NEARBY = {
 async def demo(headless: bool, seconds: float, seed: int, port: int, as_json: bool) -> None:
     """Six channels compete for three venues, each with its own mirror of what is left; an auditor and a proof at the end.
 
-    Nothing may be sold twice, and every mirror must equal the ledger, although the relay is killed and a partner's endpoint dies
-    in the middle. Runs in a throw-away data folder. Exit 7 if an invariant is violated or a mirror differs.
+    Nothing may be sold twice, every mirror must equal the ledger, and the books the payment gateway's list, although the relay is
+    killed, the gateway fails and a partner's endpoint dies in the middle. Runs in a throw-away data folder, and moves no money.
+    Exit 7 if an invariant is violated, a mirror differs or money does not add up.
     """
-    settings = load(overrides={"server.port": port, **PARTNERS_NEARBY})
+    settings = load(overrides={"server.port": port, **PARTNERS_NEARBY, **OWN_GATEWAY})
     stopped = stop_signal()
     with throw_away_folder() as folder, (folder.path / "demo.log").open("w") as logs:
         configure_logs(settings.log)
@@ -89,23 +94,31 @@ async def _compete(running: Running, seconds: float, seed: int, *, watched: bool
 
 
 async def _run(running: Running, keys: Keys, seconds: float, seed: int, *, watched: bool) -> DemoReport:
-    return await run_demo(
-        running.base_url,
-        running.database_url,
-        {name: keys.mint(Role.CHANNEL, channel=name, ttl_seconds=TOKEN_SECONDS) for name in CHANNELS},
-        keys.mint(Role.ADMIN, ttl_seconds=TOKEN_SECONDS),
-        opening=(datetime.now(UTC) + timedelta(days=30)).date(),
-        seconds=seconds,
-        seed=seed,
-        screen=err if watched else None,
-        kill=lambda: _kill_relay(running.folder),
-        step=show_step,
-    )
+    secret = secret_key(running.folder.keys / SIMULATOR_KEY_FILE).hex()
+    async with open_pages(_status(running.folder)["gateway"], secret) as gateway:
+        return await run_demo(
+            running.base_url,
+            running.database_url,
+            {name: keys.mint(Role.CHANNEL, channel=name, ttl_seconds=TOKEN_SECONDS) for name in CHANNELS},
+            keys.mint(Role.ADMIN, ttl_seconds=TOKEN_SECONDS),
+            gateway,
+            opening=(datetime.now(UTC) + timedelta(days=30)).date(),
+            seconds=seconds,
+            seed=seed,
+            screen=err if watched else None,
+            kill=lambda: _kill_relay(running.folder),
+            step=show_step,
+        )
 
 
 def _kill_relay(folder: DataFolder) -> None:
     """As a crash would end it; the supervisor starts another."""
-    os.kill(json.loads(folder.status_file.read_bytes())["relay"], signal.SIGKILL)
+    os.kill(_status(folder)["relay"], signal.SIGKILL)
+
+
+def _status(folder: DataFolder) -> dict[str, Any]:
+    status: dict[str, Any] = json.loads(folder.status_file.read_bytes())
+    return status
 
 
 def _invite(running: Running, report: DemoReport) -> None:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from onebook.ops.demo.follower import Follower
 from onebook.ops.demo.mirror import Front
 from onebook.ops.demo.tally import Latencies, Rush, Tally
+from onebook.ops.demo.till import Till
 from onebook.ops.demo.witness import Witness
 
 PACE_SLOTS = 40
@@ -21,6 +22,7 @@ class Phase(StrEnum):
 
     SELLING = "selling"
     CLOSING = "closing: the last holds run out"
+    CHARGING = "closing: the last checkouts end"
     DRAINING = "closing: the last events arrive"
     CLOSED = "closed"
 
@@ -59,6 +61,7 @@ class Board:
     rush: Rush
     witness: Witness
     front: Front
+    till: Till
     followers: Sequence[Follower] = ()
     relay: Kill = field(default_factory=Kill)
     pace: Pace = field(default_factory=Pace)

@@ -7,7 +7,7 @@ surprise; nothing is raised for it, so that one bad answer does not end the mark
 import asyncio
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -21,6 +21,9 @@ from onebook.ops.http_client import Answer, Client, ConnectionFailed
 
 HOLD_SECONDS = 60
 MAX_SENDS = 4
+MAX_CHARGES = 60
+LOST_AFTER_SECONDS = 0.003
+LONGEST_PAUSE_SECONDS = 1.0
 READ_BACK = 50
 REFUSALS = frozenset(
     {
@@ -102,6 +105,43 @@ class Channel:
         """One step in a booking's life; None when no answer came."""
         return await self._send(f"/v1/bookings/{placed.id}/{step}", body)
 
+    async def post(self, path: str, body: Any) -> Answer | None:
+        """Any other request; None when no answer came."""
+        return await self._send(path, body)
+
+    async def charge(self, path: str, body: Any, key: str | None = None) -> Answer | None:
+        """A request that a payment gateway has a part in: it takes the time that it takes, and comes back when it is told to.
+
+        None without an answer after MAX_CHARGES sends.
+        """
+        for _ in range(MAX_CHARGES):
+            answer = await self._once(path, body, key)
+            if answer is not None and answer.status not in BUSY:
+                return answer
+            self.board.till.put_off += 1
+            told = "" if answer is None else answer.headers.get("retry-after", "")
+            seconds = float(told) if told.isdigit() else LONGEST_PAUSE_SECONDS
+            await asyncio.sleep(min(seconds, LONGEST_PAUSE_SECONDS) * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
+        return None
+
+    async def impatient(self, request: Awaitable[Answer | None]) -> Answer | None:
+        """The answer to a request, unless it is lost on its way: the connection is dropped after a moment."""
+        try:
+            async with asyncio.timeout(LOST_AFTER_SECONDS):
+                return await request
+        except TimeoutError:
+            self.tally.lost_answers += 1
+            return None
+
+    def compare(self, *answers: Answer | None) -> list[Answer]:
+        """Those of two answers to one key that grant it, which are the same bytes, and only one of them has done it."""
+        granted = [answer for answer in answers if answer is not None and answer.status in {200, 201}]
+        if len(granted) == 2:
+            first, second = granted
+            self.tally.duplicates += 1
+            self.tally.duplicates_wrong += first.body != second.body or first.status == second.status == 201
+        return granted
+
     def sold(self, placed: Placed) -> None:
         """Count an attempt that ended in a booking."""
         self.tally.sold += 1
@@ -129,20 +169,25 @@ class Channel:
 
         Every step is idempotent or carries its key, so that sending it again cannot do it twice.
         """
-        headers = {} if key is None else {"idempotency-key": key}
         for sends in range(MAX_SENDS):
             if sends:
                 self.tally.retries += 1
                 await asyncio.sleep(random.uniform(0.025, 0.05) * 2**sends)  # noqa: S311 (jitter)
-            self.tally.requests += 1
-            try:
-                answer = await self._client.request("POST", path, json=body, token=self._token, headers=headers)
-            except ConnectionFailed:
+            answer = await self._once(path, body, key)
+            if answer is None:
                 continue
             self.tally.latencies.add(answer.seconds)
             if answer.status not in BUSY:
                 return answer
         return None
+
+    async def _once(self, path: str, body: Any, key: str | None) -> Answer | None:
+        self.tally.requests += 1
+        headers = {} if key is None else {"idempotency-key": key}
+        try:
+            return await self._client.request("POST", path, json=body, token=self._token, headers=headers)
+        except ConnectionFailed:
+            return None
 
 
 class _Problem(msgspec.Struct):

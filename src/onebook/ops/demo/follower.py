@@ -58,6 +58,7 @@ class Follower:
         self.mirror = Mirror(front)
         self.lag = Lag()
         self.heard = 0
+        """Events about what is on sale. Those about a checkout reach only whose business it is."""
         self.older = 0
         """Events that told nothing new: repeated, or late."""
         self.older_at = 0.0
@@ -91,9 +92,11 @@ class Follower:
         """An event has arrived. Raises msgspec.DecodeError where it is none."""
         now = perf_counter()
         event = _decode(body)
+        if not event.data.resources:
+            return  # of a checkout, say: nothing that a mirror keeps
         self.heard += 1
         if not self.mirror.hear(event):
-            self.older += bool(event.data.resources)
+            self.older += 1
             self.older_at = now
             return
         self.lag.add(max(0.0, time() - event.time.timestamp()), now, calm=self.disturbances == 0)

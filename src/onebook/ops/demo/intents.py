@@ -24,6 +24,8 @@ from onebook.ops.demo.market import (
     session,
 )
 
+PARTNER = "partner-"
+"""Who collects the money itself, and confirms without a checkout."""
 CHANNELS = ("website", "app", "desk", "partner-atlas", "partner-harbor", "partner-meridian")
 
 
@@ -56,16 +58,44 @@ _PLOT_WEIGHTS = {
     Plot.LOST_ANSWER: 3,
     Plot.WRONG_PAYLOAD: 2,
 }
+_TOKEN_WEIGHTS = {
+    "tok_ok": 80,
+    "tok_declined": 5,
+    "tok_insufficient_funds": 4,
+    "tok_challenge": 7,
+    "tok_late_capture": 4,
+}
+_PASSES = 0.75
+_WANTS_COUPON = 0.8
 _KIND_WEIGHTS = {"room": 34, "table": 20, "seat": 20, "activity": 10, "staff": 8, "vehicle": 8}
 
 
+class Means(msgspec.Struct, frozen=True):
+    """What a buyer pays with, as the simulated gateway knows it, and whether a challenge would be passed."""
+
+    token: str = "tok_ok"  # noqa: S105 (the name of a simulated card)
+    passes: bool = True
+
+    @property
+    def pays(self) -> bool:
+        """Whether it comes to a payment, unless something else goes wrong."""
+        return self.token in {"tok_ok", "tok_late_capture"}
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether the gateway answers at once, without anybody else."""
+        return self.token not in {"tok_challenge", "tok_late_capture"}
+
+
 class Intent(msgspec.Struct, frozen=True):
-    """One attempt of a channel: what is wanted, and what an amendment would change it to."""
+    """One attempt of a channel: what is wanted, what an amendment would change it to, and how it is paid for."""
 
     number: str
     plot: Plot
     lines: tuple[Line, ...]
     instead: tuple[Line, ...]
+    means: Means = Means()
+    wants_coupon: bool = False
 
 
 def intents(seed: int, channel: str, market: Market) -> Iterator[Intent]:
@@ -73,13 +103,15 @@ def intents(seed: int, channel: str, market: Market) -> Iterator[Intent]:
     draw = random.Random(f"{seed}/{channel}")  # noqa: S311 (a crowd has to be repeatable, not unguessable)
     plots, plot_weights = list(_PLOT_WEIGHTS), list(_PLOT_WEIGHTS.values())
     kinds, kind_weights = list(_KIND_WEIGHTS), list(_KIND_WEIGHTS.values())
+    tokens, token_weights = list(_TOKEN_WEIGHTS), list(_TOKEN_WEIGHTS.values())
     for number in itertools.count():
         plot = draw.choices(plots, plot_weights)[0]
         wish = _WISHES[draw.choices(kinds, kind_weights)[0]]
         want = _evening_out if plot is Plot.BASKET else wish
         lines = want(draw, market, _day(draw))
         instead = wish(draw, market, _day(draw)) if plot is Plot.AMEND else ()
-        yield Intent(str(number), plot, lines, instead)
+        means = Means(draw.choices(tokens, token_weights)[0], draw.random() < _PASSES)
+        yield Intent(str(number), plot, lines, instead, means, draw.random() < _WANTS_COUPON)
 
 
 def _day(draw: random.Random) -> int:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from onebook.ops.demo.prices import CURRENCY, offers
 from onebook.ops.http_client import Answer, Client
 
 ZONE = ZoneInfo("Europe/Lisbon")
@@ -148,11 +149,11 @@ def session(offer: Offer, code: str, quantity: int = 1) -> Line:
     return Line({"resource": offer.key, "session": code, "quantity": quantity}, ((offer.key, code),))
 
 
-async def open_market(market: Market, client: Client, admin_token: str) -> None:
-    """Write the whole inventory through the API. Idempotent. Raises MarketNotOpened, ConnectionFailed."""
+async def open_market(market: Market, client: Client, admin_token: str, coupon_uses: int) -> None:
+    """Write the whole inventory, and what it costs, through the API. Idempotent. Raises MarketNotOpened, ConnectionFailed."""
     put = _Writer(client, admin_token)
     for code, name in zip(VENUES, ("Hotel Alfama", "Casa Chiado", "Ópera do Tejo"), strict=True):
-        venue = {"name": name, "timezone": ZONE.key, "currency": "EUR", "market": market.name}
+        venue = {"name": name, "timezone": ZONE.key, "currency": CURRENCY, "market": market.name}
         await put("PUT", f"/v1/venues/{code}", venue)
     for offer in market.offers:
         body = _definition(offer)
@@ -162,6 +163,8 @@ async def open_market(market: Market, client: Client, admin_token: str) -> None:
     await asyncio.gather(*(put("PUT", f"/v1/venues/opera/sessions/{s}", _session(s)) for s in market.sailings))
     for code, changes in _restrictions(market):
         await put("PATCH", f"/v1/venues/alfama/resources/{code}/inventory", changes)
+    for path, definition in offers(coupon_uses):
+        await put("PUT", path, definition)
 
 
 class _Writer:

@@ -1,20 +1,26 @@
-"""What goes wrong in the middle of the demo: the relay is killed, and later a partner's endpoint dies and comes back.
+"""What goes wrong in the demo: the relay is killed, the payment gateway fails, a partner's endpoint dies and comes back.
 
 Called by `run_demo` beside the crowd, which cancels what has not ended when the proof has been made.
 """
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime
 from time import perf_counter
 
 from onebook.ops.demo.board import Board
 from onebook.ops.demo.follower import until
+from onebook.ops.demo.gateway import GatewayPages
 from onebook.ops.demo.partner import Partner
 
 RELAY_DIES_AT = 0.3
+GATEWAY_FAILS_AT = 0.42
+GATEWAY_FAILS_FOR = 0.1
 ENDPOINT_DIES_AT = 0.6
 ENDPOINT_BACK_AT = 0.75
 """As shares of the time in which the crowd buys. The rush falls into the time when the endpoint is dead."""
+GATEWAY_FAILS_SECONDS = 2.0
+"""At the most."""
 UNTOLD_SECONDS = 0.25
 
 
@@ -34,6 +40,22 @@ async def kill_relay(board: Board, kill: Callable[[], None]) -> None:
     await until(lambda: all(one.disturbances > 1 or one.is_in_step(perf_counter()) for one in followers))
     for follower in followers:
         follower.disturbances -= 1
+
+
+async def fail_gateway(board: Board, gateway: GatewayPages) -> None:
+    """Have every call to the gateway fail, half of them after their effect; measure until what was begun by then has ended."""
+    await _until(board, GATEWAY_FAILS_AT)
+    outage = board.till.outage
+    outage.at = perf_counter()
+    await gateway.fail()
+    try:
+        await asyncio.sleep(min(GATEWAY_FAILS_SECONDS, board.seconds * GATEWAY_FAILS_FOR))
+    finally:
+        await gateway.heal()
+    healed, healed_at = perf_counter(), datetime.now(UTC)
+    outage.seconds = healed - outage.at
+    await until(lambda: board.till.books.has_ended_since(healed_at))
+    outage.ended_seconds = perf_counter() - healed
 
 
 async def unplug(board: Board, partner: Partner) -> None:

@@ -1,11 +1,14 @@
 """What `onebook demo` reports, as one value: for machines as JSON, for people by `verdict.py`."""
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
 import msgspec
 
+from onebook.checkout.reconcile import Kind
 from onebook.ops.demo.board import Board
+from onebook.ops.demo.books import MoneyProof
 from onebook.ops.demo.follower import Follower
 from onebook.ops.demo.partner import Partner
 from onebook.ops.demo.proof import Deliveries, Proof
@@ -24,12 +27,13 @@ class LatencyReport(msgspec.Struct, frozen=True):
 
 
 class ChannelReport(msgspec.Struct, frozen=True):
-    """One channel's outcomes; attempts = sold + refused + released + expired + failed."""
+    """One channel's outcomes; attempts = sold + refused + declined + released + expired + failed."""
 
     channel: str
     attempts: int
     sold: int
     refused: int
+    declined: int
     released: int
     expired: int
     failed: int
@@ -88,10 +92,64 @@ class ProofReport(msgspec.Struct, frozen=True):
     relay_recovered_seconds: float | None
 
 
+class CouponReport(msgspec.Struct, frozen=True):
+    """The coupon that everybody wants; `late` counts buyers for whom it had been used up, and who paid the whole price."""
+
+    code: str
+    limit: int
+    used: int
+    late: int
+
+
+class OutageReport(msgspec.Struct, frozen=True):
+    """How long the gateway failed, and how long after it all that was begun by then had ended; null where that did not happen."""
+
+    seconds: float | None
+    ended_seconds: float | None
+    put_off: int
+    """Requests that were told to come back, or were not answered."""
+
+
+class MoneyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Checkouts as the crowd saw them, money as the books have it, and how both stand to the gateway's own list.
+
+    Amounts are minor units by currency. `latency` is of checkouts in which neither payer, nor bank, nor the failing gateway took
+    their time. `other` has what else the books and the gateway's list disagree about. Zero is the right answer to the last eight,
+    and empty.
+    """
+
+    paid: int
+    declined: int
+    challenged: int
+    refunded: int
+    taken_minor: Mapping[str, int]
+    given_back_minor: Mapping[str, int]
+    kept_minor: Mapping[str, int]
+    coupon: CouponReport
+    outage: OutageReport
+    latency: LatencyReport
+    payments: int
+    orphan_charges: int
+    confirmed_unpaid: int
+    double_charges: int
+    other: int
+    imbalances: Mapping[str, int]
+    receipts: int
+    receipts_wrong: int
+    unfinished: int
+    differences: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether money adds up: in the books, at the gateway, and in what buyers were told."""
+        wrong = self.orphan_charges + self.confirmed_unpaid + self.double_charges + self.other + self.receipts_wrong
+        return not (wrong or self.imbalances) and self.coupon.used <= self.coupon.limit
+
+
 class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     """Counts over all channels, as the crowd saw them; `verification` is added when the auditor has looked.
 
-    Each attempt is sold, refused, released, expired or failed; a booking sold may be amended or cancelled later.
+    Each attempt is sold, refused, declined, released, expired or failed; a booking sold may be amended or cancelled later.
     `double_bookings` counts cells promised beyond their capacity, at any moment, by the answers alone.
     """
 
@@ -105,6 +163,7 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     sold: int
     refused: int
     refused_by_code: dict[str, int]
+    declined: int
     released: int
     expired: int
     failed: int
@@ -130,6 +189,7 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     channels: tuple[ChannelReport, ...]
     mirrors: tuple[MirrorReport, ...]
     proof: ProofReport
+    money: MoneyReport
     verification: Report | None = None
 
     @property
@@ -137,21 +197,34 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
         """Whether every invariant held, as seen from the outside and by the auditor if it has looked."""
         seen_broken = self.double_bookings or self.duplicates_wrong or self.read_back_wrong
         seen_unequal = self.proof.equal < self.proof.mirrors or self.proof.server_difference is not None
-        return not (seen_broken or seen_unequal) and (self.verification is None or self.verification.ok)
+        return (
+            not (seen_broken or seen_unequal) and self.money.ok and (self.verification is None or self.verification.ok)
+        )
 
     @property
     def exit_code(self) -> int:
-        """0 when all went as promised, 7 when an invariant is violated, 1 for an unexpected answer, a webhook lost or forged."""
+        """0: all as promised; 7: an invariant is violated; 1: an unexpected answer, a webhook lost, a checkout without end."""
         if not self.ok:
             return EXIT_INVARIANT
         undelivered = self.proof.webhooks.dead + self.proof.webhooks.pending + self.proof.forged
-        return EXIT_FAILED if self.unexpected or undelivered else EXIT_OK
+        return EXIT_FAILED if self.unexpected or undelivered or self.money.unfinished else EXIT_OK
 
 
-def report_of(board: Board, opening: date, proof: Proof) -> DemoReport:
+def report_of(board: Board, opening: date, proof: Proof, money: MoneyProof) -> DemoReport:
     """The report of a crowd that has gone home; rates are over the time in which it was buying."""
     plain = (
-        *("attempts", "sold", "released", "expired", "failed", "cancelled", "amended", "extended", "requests"),
+        *(
+            "attempts",
+            "sold",
+            "declined",
+            "released",
+            "expired",
+            "failed",
+            "cancelled",
+            "amended",
+            "extended",
+            "requests",
+        ),
         *("retries", "lost_answers", "misused_keys", "duplicates", "duplicates_wrong", "read_back"),
         *("read_back_wrong", "unexpected"),
     )
@@ -179,6 +252,7 @@ def report_of(board: Board, opening: date, proof: Proof) -> DemoReport:
         channels=tuple(_channel(name, tally) for name, tally in board.tallies.items()),
         mirrors=tuple(_mirror(follower, proof) for follower in board.followers),
         proof=_proof(board, proof),
+        money=_money(board, money),
         **totals,
     )
 
@@ -218,12 +292,48 @@ def _proof(board: Board, proof: Proof) -> ProofReport:
     )
 
 
+def _money(board: Board, proof: MoneyProof) -> MoneyReport:
+    till, books, outage = board.till, proof.books, board.till.outage
+    named = (Kind.ORPHAN_CHARGE, Kind.CONFIRMED_UNPAID, Kind.DOUBLE_CHARGE)
+    orphans, unpaid, doubles = (proof.count(kind) for kind in named)
+    return MoneyReport(
+        paid=till.paid,
+        declined=board.total("declined"),
+        challenged=till.challenged,
+        refunded=books.refunds,
+        taken_minor=books.taken_minor,
+        given_back_minor=books.given_back_minor,
+        kept_minor=books.kept_minor,
+        coupon=CouponReport(till.coupon, till.coupon_limit, books.coupon_used, till.coupon_late),
+        outage=OutageReport(_rounded(outage.seconds), _rounded(outage.ended_seconds), till.put_off),
+        latency=_latency(till.latencies),
+        payments=proof.payments,
+        orphan_charges=orphans,
+        confirmed_unpaid=unpaid + proof.sold_unpaid,
+        double_charges=doubles,
+        other=len(proof.differences) - orphans - unpaid - doubles,
+        imbalances=proof.imbalances,
+        receipts=len(till.receipts) + len(till.declined),
+        receipts_wrong=proof.receipts_wrong,
+        unfinished=books.unfinished,
+        differences=tuple(
+            f"{one.kind} {one.checkout}: {one.expected_minor} in the books, {one.found_minor} found, {one.currency}"
+            for one in proof.differences[:MAX_EXAMPLES]
+        ),
+    )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 2)
+
+
 def _channel(name: str, tally: Tally) -> ChannelReport:
     return ChannelReport(
         channel=name,
         attempts=tally.attempts,
         sold=tally.sold,
         refused=tally.refused.total(),
+        declined=tally.declined,
         released=tally.released,
         expired=tally.expired,
         failed=tally.failed,

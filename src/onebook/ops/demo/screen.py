@@ -18,12 +18,16 @@ from rich.text import Text
 
 from onebook.ops.demo.board import Board, Phase
 from onebook.ops.demo.follower import Follower
+from onebook.ops.demo.money_text import amounts
 from onebook.ops.demo.partner import Partner
 from onebook.ops.demo.tally import Rush
+from onebook.ops.demo.till import Till
 
 FRAME_SECONDS = 0.25
 LINE_SECONDS = 2.0
 WIDTH_CELLS = 108
+NARROW_CELLS = 98
+"""With less than this there is no room for everything that is told of a channel."""
 BAR_CELLS = 6
 
 _SPARKS = "▁▂▃▄▅▆▇█"
@@ -41,10 +45,10 @@ async def show(board: Board, console: Console | None, over: asyncio.Event) -> No
 
 
 async def _show_frames(board: Board, console: Console, over: asyncio.Event) -> None:
-    with Live(frame(board, perf_counter()), console=console, auto_refresh=False) as live:
+    with Live(frame(board, perf_counter(), console.width), console=console, auto_refresh=False) as live:
         while not await _over_within(over, FRAME_SECONDS):
-            live.update(frame(board, perf_counter()), refresh=True)
-        live.update(frame(board, perf_counter()), refresh=True)
+            live.update(frame(board, perf_counter(), console.width), refresh=True)
+        live.update(frame(board, perf_counter(), console.width), refresh=True)
 
 
 async def _show_lines(board: Board, console: Console, over: asyncio.Event) -> None:
@@ -68,15 +72,21 @@ def plain_line(board: Board, now: float) -> str:
     return (
         f"{min(now - board.started, board.seconds):4.1f} s  {board.total('attempts'):,} attempts, "
         f"{board.total('sold'):,} sold, {board.refused().total():,} refused, "
-        f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, double bookings {len(board.witness.double_booked)}, "
+        f"{board.till.paid:,} paid, p50 {p50:.1f} ms, p99 {p99:.1f} ms, double bookings {len(board.witness.double_booked)}, "
         f"mirrors in step {in_step} of {len(board.followers)}"
     )
 
 
-def frame(board: Board, now: float) -> RenderableType:
-    """One picture of the market."""
+def frame(board: Board, now: float, width: int = WIDTH_CELLS) -> RenderableType:
+    """One picture of the market, for a terminal so wide."""
     elapsed = min(now - board.started, board.seconds)
-    picture = Group(_header(board, elapsed), Text(), _channels(board, now), Text(), _facts(board, now, elapsed))
+    picture = Group(
+        _header(board, elapsed),
+        Text(),
+        _channels(board, now, is_narrow=width < NARROW_CELLS),
+        Text(),
+        _facts(board, now, elapsed),
+    )
     return Constrain(Padding(picture, (1, 2, 0, 2)), WIDTH_CELLS)
 
 
@@ -93,7 +103,7 @@ def _header(board: Board, elapsed: float) -> RenderableType:
     return header
 
 
-def _channels(board: Board, now: float) -> RenderableType:
+def _channels(board: Board, now: float, *, is_narrow: bool) -> RenderableType:
     """What each channel sells, and beside it how its mirror stands."""
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -104,22 +114,25 @@ def _channels(board: Board, now: float) -> RenderableType:
         padding=0,
     )
     table.add_column("channel", no_wrap=True)
-    table.add_column("", width=BAR_CELLS)
+    if not is_narrow:
+        table.add_column("", width=BAR_CELLS)
     for heading in ("sold", "refused"):
         table.add_column(heading, justify="right", no_wrap=True, min_width=5)
-    table.add_column("  told by", no_wrap=True)
+    if not is_narrow:
+        table.add_column("  told by", no_wrap=True)
     for heading in ("events", "lag p50", "p99 ms"):
         table.add_column(heading, justify="right", no_wrap=True, min_width=6)
     table.add_column("  mirror", no_wrap=True, min_width=22)
     most = max(1, *(tally.sold for tally in board.tallies.values()))
     for follower in board.followers:
         tally = board.tallies[follower.name]
+        bar = ProgressBar(most, tally.sold, complete_style="cyan", finished_style="cyan")
         table.add_row(
             follower.name,
-            ProgressBar(most, tally.sold, complete_style="cyan", finished_style="cyan"),
+            *(() if is_narrow else (bar,)),
             Text(f"{tally.sold:,}", "bold"),
             f"{tally.refused.total():,}",
-            Text(f"  {follower.via}", "dim"),
+            *(() if is_narrow else (Text(f"  {follower.via}", "dim"),)),
             f"{follower.heard:,}",
             _lag(follower, 50, now),
             _lag(follower, 99, now),
@@ -146,13 +159,16 @@ def _standing(follower: Follower, now: float) -> Text:
 
 def _facts(board: Board, now: float, elapsed: float) -> RenderableType:
     facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column()
+    facts.add_column(style="dim", no_wrap=True, min_width=15)
+    facts.add_column(no_wrap=True)  # a line each, so that the frame keeps its height in a terminal of 24 lines
     sold = board.total("sold")
     pace = Text.assemble((_sparkline(board, elapsed), "cyan"), f"  {sold / max(elapsed, 0.1):,.0f} bookings/s")
     facts.add_row("pace", pace)
     facts.add_row("refused", _refusals(board))
     facts.add_row("rush", _rush(board.rush, now))
+    facts.add_row("checkouts", _checkouts(board))
+    facts.add_row("money", _money(board.till))
+    facts.add_row("gateway", _gateway(board.till, now))
     facts.add_row("mishaps", _mishaps(board))
     facts.add_row("relay", _relay(board, now))
     facts.add_row("endpoint", _endpoint(board, now))
@@ -184,17 +200,43 @@ def _endpoint(board: Board, now: float) -> Text:
         return Text("all partners answer", "dim")
     waiting = max(follower.heard for follower in board.followers) - partner.heard
     if partner.is_away:
-        text = Text(f"{partner.name} dead for {now - partner.left_at:.1f} s, breaker {partner.breaker}: ", "yellow")
+        text = Text(f"{partner.name} dead {now - partner.left_at:.1f} s, breaker {partner.breaker}: ", "yellow")
         return text.append(f"{waiting:,} webhooks wait", "bold yellow")
-    text = Text(f"{partner.name} back after {partner.away_seconds:.1f} s, ")
+    text = Text(f"{partner.name} back, ")
     if partner.restored_seconds is None:
         return text.append("catching up", "yellow")
-    late = (
-        f"{waiting:,} late webhooks to come"
-        if partner.disturbances
-        else f"{partner.older:,} late webhooks were no news"
-    )
+    late = f"{waiting:,} come late" if partner.disturbances else f"{partner.older:,} came late"
     return text.append(f"right {partner.restored_seconds * 1000:,.0f} ms later; {late}")
+
+
+def _checkouts(board: Board) -> Text:
+    till = board.till
+    counts = {
+        "paid": till.paid,
+        "declined": board.total("declined"),
+        "challenged": till.challenged,
+        "refunded": till.books.refunds,
+    }
+    return Text(" · ".join(f"{count:,} {what}" for what, count in counts.items()))
+
+
+def _money(till: Till) -> Text:
+    books = till.books
+    text = Text.assemble((amounts(books.taken_minor), "bold"), " taken · ", amounts(books.given_back_minor), " back · ")
+    style = "bold red" if books.coupon_used > till.coupon_limit else ""
+    return text.append(f"{till.coupon} {books.coupon_used} of {till.coupon_limit}", style)
+
+
+def _gateway(till: Till, now: float) -> Text:
+    outage, waiting = till.outage, till.books.unfinished
+    if outage.at is not None and outage.seconds is None:
+        return Text(f"has failed for {now - outage.at:.1f} s: {waiting:,} checkouts wait", "bold yellow")
+    if outage.at is not None and outage.ended_seconds is None:
+        return Text(f"failed {outage.seconds:.1f} s: {waiting:,} checkouts go on", "yellow")
+    p99 = f"checkout p99 {till.latencies.percentile_seconds(99) * 1000:,.0f} ms"
+    if outage.at is None:
+        return Text(f"answers · {p99}", "dim")
+    return Text(f"failed {outage.seconds:.1f} s, all ended {outage.ended_seconds:.1f} s later · {p99}")
 
 
 def _sparkline(board: Board, elapsed: float) -> str:

@@ -1,7 +1,7 @@
 """What the demo's channels saw: counts of outcomes, latencies in bounded memory, and the rush.
 
-Every attempt ends in exactly one of: sold, refused, released, expired, failed. The rest counts what happened
-on the way.
+Every attempt ends in exactly one of: sold, refused, declined, released, expired, failed. The rest counts what
+happened on the way.
 """
 
 import math
@@ -58,6 +58,7 @@ class Tally:
     attempts: int = 0
     sold: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    declined: int = 0
     released: int = 0
     expired: int = 0
     failed: int = 0

@@ -10,7 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from onebook.ops.demo.market import lisboa, nights
-from onebook.ops.demo.report import DemoReport, MirrorReport
+from onebook.ops.demo.money_text import amounts
+from onebook.ops.demo.report import DemoReport, MirrorReport, MoneyReport
+
+_AT_ONCE = "  payers and the outage left out"
 
 
 def render_verdict(report: DemoReport, console: Console) -> None:
@@ -21,7 +24,7 @@ def render_verdict(report: DemoReport, console: Console) -> None:
     for label, fact in _facts(report):
         facts.add_row(label, fact)
     console.print(Padding(Panel(facts, title="verdict", title_align="left", border_style="dim", expand=False), (1, 0)))
-    for example in (*report.double_booked, *report.examples):
+    for example in (*report.double_booked, *report.money.differences, *report.examples):
         console.print(Text(f"  {example}", "red"), soft_wrap=True)
 
 
@@ -42,6 +45,7 @@ def _facts(report: DemoReport) -> list[tuple[str, Text]]:
     return [
         ("double bookings", _good_if(report.double_bookings == 0, f"{report.double_bookings:,}")),
         ("auditor", _auditor(report)),
+        ("books", _books(report.money)),
         ("attempts", Text(f"{report.attempts:,}")),
         ("of these", Text(_outcomes(report))),
         ("afterwards", Text(f"{report.cancelled:,} cancelled, {report.amended:,} amended")),
@@ -57,6 +61,7 @@ def _facts(report: DemoReport) -> list[tuple[str, Text]]:
         ("read back", _read_back(report)),
         ("latency", Text(f"p50 {latency.p50_ms:.1f} ms, p95 {latency.p95_ms:.1f} ms, p99 {latency.p99_ms:.1f} ms")),
         ("pace", _pace(report)),
+        *_checkouts(report.money),
         ("mirrors", _mirrors(report)),
         *((f"  {mirror.channel}", _mirror(mirror)) for mirror in report.mirrors),
         ("  the server", _told_difference(report.proof.server_difference)),
@@ -70,6 +75,7 @@ def _outcomes(report: DemoReport) -> str:
     outcomes = {
         "sold": report.sold,
         "refused": report.refused,
+        "declined": report.declined,
         "released": report.released,
         "expired": report.expired,
         "failed": report.failed,
@@ -130,6 +136,51 @@ def _mirror(mirror: MirrorReport) -> Text:
 
 def _told_difference(difference: str | None) -> Text:
     return _good_if(difference is None, "equal" if difference is None else f"differs: {difference}")
+
+
+def _checkouts(money: MoneyReport) -> list[tuple[str, Text]]:
+    latency, coupon = money.latency, money.coupon
+    counts = f"{money.paid:,} paid, {money.declined:,} declined, {money.refunded:,} refunded, {money.challenged:,} challenged"
+    used = _good_if(coupon.used <= coupon.limit, f"{coupon.used:,} of {coupon.limit:,} uses")
+    return [
+        ("checkouts", Text(counts)),
+        ("  latency", Text(f"p50 {latency.p50_ms:.1f} ms, p99 {latency.p99_ms:.1f} ms").append(_AT_ONCE, "dim")),
+        ("  money", Text(f"{amounts(money.taken_minor)} taken, {amounts(money.given_back_minor)} given back")),
+        ("  cancelled", Text(f"{amounts(money.kept_minor)} kept by policy")),
+        ("  coupon", Text(f"{coupon.code}: ").append_text(used).append(f", {coupon.late:,} came too late")),
+        ("  gateway", _outage(money)),
+        ("  receipts", _receipts(money)),
+    ]
+
+
+def _outage(money: MoneyReport) -> Text:
+    outage = money.outage
+    if outage.seconds is None:
+        return Text("answered all the time")
+    text = Text(f"failed for {outage.seconds:.1f} s, {outage.put_off:,} requests told to come back, ")
+    if outage.ended_seconds is None or money.unfinished:
+        return text.append(f"{money.unfinished:,} checkouts have not ended", "bold red")
+    return text.append(f"all had ended {outage.ended_seconds:.1f} s later")
+
+
+def _books(money: MoneyReport) -> Text:
+    counts = {
+        "orphan charges": money.orphan_charges,
+        "confirmed and unpaid": money.confirmed_unpaid,
+        "double charges": money.double_charges,
+        "other differences": money.other,
+    }
+    text = Text(f"{money.payments:,} payments in the gateway's list: ")
+    for label, count in counts.items():
+        if count or label != "other differences":
+            text.append_text(_good_if(count == 0, f"{count:,} {label}")).append(", ")
+    off = ", ".join(f"{currency} {amount:,}" for currency, amount in money.imbalances.items())
+    return text.append_text(_good_if(not off, f"off balance by {off}" if off else "books balance"))
+
+
+def _receipts(money: MoneyReport) -> Text:
+    differ = _good_if(money.receipts_wrong == 0, f"{money.receipts_wrong:,} differ")
+    return Text(f"{money.receipts:,} answers to buyers held against that list: ").append_text(differ)
 
 
 def _relay(report: DemoReport) -> Text:
