@@ -30,8 +30,9 @@ from onebook.checkout.openings import Opening
 from onebook.checkout.postings import dues_minor
 from onebook.checkout.quotes import Quotes
 from onebook.checkout.record import FINAL, Checkout, Purpose, State
-from onebook.checkout.standing import QuoteExpired, QuoteMismatch, stands
+from onebook.checkout.standing import QuoteExpired, QuoteMismatch, is_anothers, stands
 from onebook.checkout.store import Store
+from onebook.ledger.failures import Unprocessable
 from onebook.ledger.identity import new_id
 from onebook.model.booking import Booking, BookingId, Status
 from onebook.model.commands import Wanted
@@ -120,7 +121,9 @@ class Checkouts:
             raise CheckoutRefused(WrongState(state=opening.booking.status))
         quote = await self._quotes.instead_of(former.quote, wanted, opening.now)
         if token is not None:
-            quote = _standing(self._quotes.read(token), quote)
+            quote = _standing(self._quotes.read(token), quote, opening.booking)
+        if quote.currency != former.quote.currency:
+            raise Unprocessable("mixed-currencies", f"the booking was paid for in {former.quote.currency}", "/items")
         return Amending(opening, former, quote)
 
     async def pay_difference(self, amending: Amending, wanted: Sequence[Wanted], paying: Paying) -> Found:
@@ -295,8 +298,13 @@ def _same_or_refused(checkout: Checkout, later: Opening) -> Checkout:
     raise CheckoutRefused(CheckoutUnderWay("" if live is None else live.id))
 
 
-def _standing(given: Quote, todays: Quote) -> Quote:
+def _standing(given: Quote, todays: Quote, booking: Booking) -> Quote:
     """The quote that was given, if it is for the same items as today's. Raises CheckoutRefused."""
+    if (refusal := is_anothers(given, booking)) is not None:
+        raise CheckoutRefused(refusal)
+    if not set(given.coupons) <= set(todays.coupons):
+        # Coupons are taken when a booking is first paid for, and with an amendment no more.
+        raise CheckoutRefused(QuoteMismatch("it has coupons that were not taken for this booking"))
     if keys_of(given.items) != keys_of(todays.items):
         raise CheckoutRefused(QuoteMismatch("it is for other items than those that are wanted"))
     if todays.made_at > given.valid_until:
