@@ -28,6 +28,7 @@ from onebook.checkout.settlement import (
     told,
 )
 from onebook.ledger.database import Connection
+from onebook.ledger.failures import LedgerUnavailable
 from onebook.ledger.identity import new_id
 from onebook.model.booking import BookingId, Status
 from onebook.sql import statements
@@ -97,14 +98,23 @@ class SettlementStore:
         """Those that are due, which nobody else takes before the lease ends."""
         return [_decode(row[0]) for row in await self._pool.fetch(SQL["claim"], limit, lease_seconds)]
 
+    async def revive(self, booking: BookingId, lease_seconds: float) -> list[Settlement]:
+        """A booking's settlements that failed, on their way again."""
+        return [_decode(row[0]) for row in await self._pool.fetch(SQL["revive"], booking, lease_seconds)]
+
     async def write(self, settlement: Settlement) -> bool:
         """A step that posts nothing. False where somebody else has moved it meanwhile."""
         return await _moved(self._pool, settlement)
 
     async def decide(self, settlement: Settlement, now: datetime) -> Settlement | None:
-        """Once the booking has moved: decide what is kept and what goes back, and post it. None where somebody else has."""
+        """Once the booking has moved: decide what is kept and what goes back, and post it. None where somebody else has.
+
+        Raises LedgerUnavailable while a checkout is under way: what it takes, or not, is divided as well.
+        """
         async with self._pool.acquire(timeout=2) as connection, connection.transaction():
             await connection.execute(SQL["lock_payments"], settlement.booking)
+            if await connection.fetchval(SQL["is_being_paid"], settlement.booking):
+                raise LedgerUnavailable("money is being taken for this booking")
             payments = await connection.fetch(SQL["left_of_payments"], settlement.booking)
             books = [entry_of(row) for row in await connection.fetch(SQL["books"], settlement.booking)]
             left = [(_decode_checkout(row["checkout"]), row["left_minor"]) for row in payments]
@@ -138,9 +148,7 @@ class SettlementStore:
             if not await _moved(connection, after):
                 return None
             books = await connection.fetch(SQL["books"], settlement.booking)
-            promise = next(
-                (entry_of(row) for row in books if row["effect"] == f"settle:{settlement.id}"),
-            )
+            promise = next(entry_of(row) for row in books if row["effect"] == f"settle:{settlement.id}")
             given_minor = 0
             for each in due:
                 answer = told_now.get(each.refund.id)

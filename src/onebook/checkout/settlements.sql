@@ -48,6 +48,10 @@ RETURNING settlement.id;
 SELECT id FROM payment.checkout
 WHERE confirmed_booking = $1::uuid AND state = 'completed' ORDER BY id FOR NO KEY UPDATE;
 
+-- name: is_being_paid
+-- Whether a checkout of a booking is under way.
+SELECT EXISTS (SELECT FROM payment.checkout WHERE booking = $1::uuid AND finished_at IS NULL);
+
 -- name: left_of_payments
 -- What is left of the payments of a booking, the latest first. A statement of its own after the lock: it sees what others left.
 SELECT row_to_json(checkout) AS checkout,
@@ -76,11 +80,25 @@ INSERT INTO payment.refund (id, settlement, checkout, amount_minor) VALUES ($1::
 SELECT refund.id::text, refund.checkout::text, refund.amount_minor, refund.state, refund.reference,
        row_to_json(paid) AS payment
 FROM payment.refund JOIN payment.checkout AS paid ON paid.id = refund.checkout
-WHERE settlement = $1::uuid ORDER BY refund.id;
+WHERE settlement = $1::uuid ORDER BY refund.checkout DESC;
 
 -- name: answered
 -- What the gateway has said of a refund.
 UPDATE payment.refund SET state = $2, reference = $3 WHERE id = $1::uuid;
+
+-- name: revive
+-- Have a booking's refunds that failed tried again, under other keys: under the old ones the gateway would repeat its answer.
+WITH revived AS (
+    UPDATE payment.settlement
+    SET state = 'refunding', revision = revision + 1, attempts = 0, code = NULL, finished_at = NULL,
+        due_at = clock_timestamp() + $2 * interval '1 second'
+    WHERE booking = $1::uuid AND state = 'failed'
+    RETURNING settlement.*
+), asked AS (
+    UPDATE payment.refund SET id = gen_random_uuid(), state = 'pending', reference = NULL
+    FROM revived WHERE refund.settlement = revived.id AND refund.state = 'failed'
+)
+SELECT row_to_json(revived) FROM revived ORDER BY begun_at;
 
 -- name: reprice
 -- What the booking costs from now on, where its cancellation and its next amendment look for it.

@@ -140,6 +140,10 @@ class Store:
         found: str | None = await self._pool.fetchval(SQL["under_way"], booking)
         return found
 
+    async def is_settled(self, booking: BookingId) -> bool:
+        """Whether a booking's money has been divided at its end, or is being."""
+        return bool(await self._pool.fetchval(SQL["is_settled"], booking))
+
     async def claim(self, limit: int, lease_seconds: float) -> list[Checkout]:
         """Take over those that are due."""
         return [_decode(row["checkout"]) for row in await self._pool.fetch(SQL["claim_due"], limit, lease_seconds)]

@@ -1,0 +1,128 @@
+"""Settlements and checkouts of one booking at the same time: its money is divided once, and nobody pays for what is over."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.integration.test_settlements import Desk, open_desk, price
+from tests.integration.till import ROOM, TOTAL_MINOR, furnish, open_till, simulating, until
+
+from onebook.checkout.checkouts import Found
+from onebook.checkout.failures import CheckoutRefused
+from onebook.checkout.openings import Opening
+from onebook.checkout.quotes import Wish
+from onebook.checkout.record import Checkout
+from onebook.checkout.record import State as CheckoutState
+from onebook.checkout.settlement import State
+from onebook.checkout.standing import QuoteMismatch
+from onebook.ledger.definitions import ResourceDefinition
+from onebook.ledger.failures import Unprocessable
+from onebook.model.booking import BookingId
+from onebook.model.commands import Wanted
+from onebook.model.offers.coupon import AmountOff, CouponTerms
+from onebook.model.offers.plan import RatePlan
+from onebook.model.resource import Kind, Unit
+
+DEPOSIT_MINOR = TOTAL_MINOR // 5
+
+
+@pytest.fixture
+async def gateway_url(tmp_path: Path) -> AsyncIterator[str]:
+    """A simulated gateway of this test's own."""
+    async with simulating(tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+async def desk(database_url: str, gateway_url: str) -> AsyncIterator[Desk]:
+    """One worker's till and settlements, with a room to sell."""
+    async with open_till(database_url, gateway_url) as till:
+        await furnish(till)
+        async with open_desk(till) as opened:
+            yield opened
+
+
+async def captured_minor(desk: Desk) -> int:
+    """What the gateway has taken in all."""
+    return sum(payment["captured_minor"] for payment in (await desk.till.at_gateway()).values())
+
+
+async def deposited(desk: Desk) -> BookingId:
+    """A booking of the past, of which a fifth was paid."""
+    await price(desk, deposit_basis_points=2_000)
+    booking = await desk.paid("a")
+    await desk.arrives_in(2025)
+    return booking
+
+
+async def test_who_did_not_come_is_not_charged_the_rest(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settled between a payer's look and the first row: the checkout looks once more, and takes nothing."""
+    booking = await deposited(desk)
+    begin = desk.till.checkouts._begin
+
+    async def settled_meanwhile(checkout: Checkout, opening: Opening) -> Found:
+        await desk.settlements.no_show(booking)
+        return await begin(checkout, opening)
+
+    monkeypatch.setattr(desk.till.checkouts, "_begin", settled_meanwhile)
+    late = await desk.till.ended((await desk.till.pay(booking, key="rest")).checkout)
+    assert (late.state, late.code) == (CheckoutState.FAILED, "already-settled")
+    assert await captured_minor(desk) == DEPOSIT_MINOR
+    await desk.is_sound()
+
+
+async def test_a_payer_who_is_asked_something_gives_way(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A settlement that has looked before the checkout's first row waits until the checkout has stepped back."""
+    booking = await deposited(desk)
+    waiting = (await desk.till.pay(booking, "tok_challenge", "rest")).checkout
+    assert waiting.state is CheckoutState.CHALLENGED
+    monkeypatch.setattr("onebook.checkout.settlements._refusal", lambda *_: None)  # it has looked before
+    settled = await desk.ended(await desk.settlements.no_show(booking))
+    assert (settled.state, settled.fee_minor) == (State.SETTLED, DEPOSIT_MINOR)
+    assert (await desk.till.ended(waiting)).code == "already-settled"
+    assert await captured_minor(desk) == DEPOSIT_MINOR
+    await desk.is_sound()
+
+
+async def test_what_is_being_taken_is_divided_as_well(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A balance that the gateway has taken already, and we have not heard of, is waited for."""
+    booking = await deposited(desk)
+    await desk.till.faults(slow_ms=800, calls=["capture"])
+    paying = asyncio.create_task(desk.till.pay(booking, key="rest"))
+
+    async def is_taken() -> bool:
+        return await captured_minor(desk) == TOTAL_MINOR
+
+    await until(is_taken)
+    monkeypatch.setattr("onebook.checkout.settlements._refusal", lambda *_: None)  # it has looked before
+    settled = await desk.ended(await desk.settlements.no_show(booking))
+    assert (await paying).checkout.state is CheckoutState.COMPLETED
+    assert (settled.state, settled.fee_minor) == (State.SETTLED, TOTAL_MINOR)
+    await desk.is_sound()
+
+
+async def test_a_coupon_is_not_slipped_into_an_amendment(desk: Desk) -> None:
+    """Coupons are taken with the first payment: a quote that has others is not for this booking."""
+    terms = CouponTerms(name="Half", currency="EUR", worth=AmountOff(15_000), max_uses=1)
+    await desk.till.offers.coupons.put("alfama", "HALF", terms)
+    booking = await desk.paid("a")
+    wanted = (Wanted(ROOM, starts="2027-03-01", ends="2027-03-04"),)
+    at = await desk.till.payments.fetchval("SELECT now()")
+    cheap = await desk.till.quotes.of_items([Wish(wanted[0])], at, coupons=["HALF"])
+    with pytest.raises(CheckoutRefused) as refused:
+        await desk.till.checkouts.quote_instead(booking, wanted, desk.till.quotes.token(cheap), only_channel=None)
+    assert isinstance(refused.value.refusal, QuoteMismatch)
+
+
+async def test_a_booking_is_not_amended_into_another_currency(desk: Desk) -> None:
+    """300 euros do not become 30,000 yen."""
+    till, dear = desk.till, "shibuya/double"
+    await till.bench.definitions.put_venue("shibuya", "Shibuya", "Asia/Tokyo", "JPY", "tokyo")
+    room = ResourceDefinition(code="double", name="Double", kind=Kind.ROOM, unit=Unit.NIGHT, cell_minutes=1, capacity=1)
+    await till.bench.definitions.put_resources("shibuya", [room])
+    await till.offers.put("shibuya", "flex", RatePlan(name="Flexible", currency="JPY", price_minor=9_000))
+    booking = await desk.paid("a")
+    wanted = (Wanted(dear, starts="2027-03-01", ends="2027-03-04"),)
+    with pytest.raises(Unprocessable, match="paid for in EUR"):
+        await till.checkouts.quote_instead(booking, wanted, None, only_channel=None)
