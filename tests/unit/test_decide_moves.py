@@ -8,6 +8,7 @@ from tests.unit.rules import LISBON, Page, booking_of, line, named, refused, res
 
 from onebook.model.booking import Booking, BookingId, Status
 from onebook.model.commands import (
+    AmendBooking,
     BookingMove,
     CancelBooking,
     ConfirmBooking,
@@ -269,3 +270,15 @@ def test_a_prepaid_venue_is_confirmed_by_paying() -> None:
     assert booking_of(page.ask(paid)).status is Status.CONFIRMED
     by_desk = page.hold(stay)
     assert booking_of(page.ask(ConfirmBooking(by_desk.id, None))).status is Status.CONFIRMED
+
+
+def test_no_amendment_gets_around_paying() -> None:
+    """What was confirmed elsewhere without payment does not become a booking of a prepaid venue, but for its own desk."""
+    room = resource("double", capacity=5, venue=replace(LISBON, prepaid=True))
+    page = Page(room, OTHER)
+    booking = booking_of(page.place(line(OTHER, 10, 12), confirm=True))
+    moved = AmendBooking(booking.id, "web", (line(room, 10, 12),))
+    assert isinstance(page.ask(moved), PaymentRequired)
+    assert booking_of(page.ask(replace(moved, paid_for=keys_of(booking.lines)))).lines[0].resource == room.key
+    by_desk = booking_of(page.place(line(OTHER, 10, 12), confirm=True))
+    assert booking_of(page.ask(replace(moved, booking=by_desk.id, channel=None))).lines[0].resource == room.key

@@ -165,6 +165,8 @@ def amend(booking: Booking, command: AmendBooking, book: Book, now: datetime) ->
         return Unchanged(booking=booking)
     if command.paid_for is not None and keys_of(booking.lines) != command.paid_for:
         return BookingChanged()
+    if _evades_payment(booking, command):
+        return PaymentRequired()
     refusal = refusal_of_basket(command.lines, book, given_up=booking.lines)
     if refusal is not None:
         return refusal
@@ -204,3 +206,10 @@ def _same_lines(items: tuple[Item, ...], lines: tuple[Line, ...]) -> bool:
     return [(i.resource, i.cells, i.quantity, i.session) for i in items] == [
         (line.resource.key, line.occupied, line.quantity, line.session) for line in lines
     ]
+
+
+def _evades_payment(booking: Booking, command: AmendBooking) -> bool:
+    """Whether somebody who sells turns what was confirmed without payment into what has to be paid for first."""
+    if booking.status is not Status.CONFIRMED or command.paid_for is not None or command.channel is None:
+        return False
+    return any(line.resource.venue.prepaid for line in command.lines)
