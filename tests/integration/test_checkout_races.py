@@ -7,14 +7,18 @@ from pathlib import Path
 import asyncpg
 import pytest
 from msgspec.structs import replace
-from tests.integration.till import ROOM, Till, furnish, open_till, simulating
+from tests.integration.till import ROOM, Till, furnish, open_till, simulating, until
 
+from onebook.checkout.change import Change
 from onebook.checkout.checkouts import Paying
+from onebook.checkout.failures import CheckoutRefused, SpentCoupon
+from onebook.checkout.quotes import Wish
 from onebook.checkout.record import Checkout, State
 from onebook.ledger.ledger import Placing
 from onebook.ledger.page import Settled
 from onebook.model.booking import BookingId, Status
 from onebook.model.commands import BookingMove, CancelBooking, ConfirmBooking, Wanted
+from onebook.model.offers.coupon import AmountOff, CouponTerms
 
 LONGER = (Wanted(ROOM, starts="2027-03-01", ends="2027-03-20"),)
 
@@ -127,3 +131,37 @@ async def test_what_was_taken_anew_is_not_cancelled_while_it_is_charged(
     checkout = await paid_too_late(till, booking)
     assert checkout.state is State.COMPLETED and refused == [checkout.confirmed_booking]
     assert await till.status(refused[0]) is Status.CONFIRMED
+
+
+async def test_a_customer_takes_a_coupon_twice_at_once(till: Till) -> None:
+    """Both wait for the coupon; who gets it second sees that it was had, and is refused."""
+    terms = CouponTerms(name="Once", currency="EUR", worth=AmountOff(500), max_uses_per_customer=1)
+    await till.offers.coupons.put("alfama", "ONCE", terms)
+    at = await till.payments.fetchval("SELECT now()")
+    wish = Wish(Wanted(ROOM, starts="2027-03-01", ends="2027-03-04"))
+    quote = till.quotes.token(await till.quotes.of_items([wish], at, coupons=["ONCE"], customer="ann"))
+    bookings = [await till.hold(key, customer="ann") for key in "ab"]
+
+    async def both_wait() -> bool:
+        waiting = (
+            "SELECT count(*) = 2 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        return bool(await till.payments.fetchval(waiting))
+
+    async with till.payments.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM payment.coupon FOR UPDATE")
+        paying = [asyncio.create_task(till.pay(booking, quote=quote)) for booking in bookings]
+        await until(both_wait)
+    answers = await asyncio.gather(*paying, return_exceptions=True)
+    [refused] = [answer for answer in answers if isinstance(answer, CheckoutRefused)]
+    assert isinstance(refused.refusal, SpentCoupon)
+
+
+async def test_two_changes_of_one_checkout_are_not_taken_for_each_other(database_url: str, gateway_url: str) -> None:
+    """Of two that are written at once, by one who sleeps and by one who has taken over, only the latter has written."""
+    async with open_till(database_url, gateway_url, resumes=False) as till:
+        await furnish(till)
+        waiting = (await till.pay(await till.hold("a"), "tok_challenge")).checkout
+        asleep = till.store.write(Change(replace(waiting, state=State.VOIDING)))
+        awake = till.store.write(Change(replace(waiting, revision=waiting.revision + 1, state=State.COMMITTING)))
+        assert await asyncio.gather(asleep, awake) == [False, True]

@@ -35,7 +35,6 @@ SELECT (SELECT array_agg(id::text) FROM written) AS written, (SELECT count(*) FR
 
 -- name: take_coupons
 -- Use each coupon once more, in the order of all locks on coupons. Fewer rows than asked: one of them is spent.
--- One that is counted by customer is for nobody who names none: else it would be without a limit.
 WITH locked AS (
     SELECT coupon.venue, coupon.code
     FROM payment.coupon JOIN unnest($1::text[], $2::text[]) AS asked (venue, code) USING (venue, code)
@@ -44,12 +43,19 @@ WITH locked AS (
 )
 UPDATE payment.coupon SET used = used + 1 FROM locked
 WHERE coupon.venue = locked.venue AND coupon.code = locked.code
-RETURNING coupon.venue, coupon.code, (
-    SELECT count(*) FROM payment.coupon_use AS earlier
-    WHERE earlier.venue = coupon.venue AND earlier.code = coupon.code AND earlier.customer = $3
-      AND earlier.given_back_at IS NULL
-) >= (coupon.terms ->> 'max_uses_per_customer')::bigint
-    OR ($3::text IS NULL AND coupon.terms ->> 'max_uses_per_customer' IS NOT NULL) AS is_used_up_by_customer;
+RETURNING coupon.venue, coupon.code;
+
+-- name: is_used_up_by_customer
+-- Whether a customer has had one of these coupons as often as it goes to one. A statement of its own after the lock: it sees what
+-- was taken by whom it has waited for. One that is counted by customer is for nobody who names none: else it would be without a limit.
+SELECT EXISTS (
+    SELECT FROM payment.coupon JOIN unnest($1::text[], $2::text[]) AS asked (venue, code) USING (venue, code)
+    WHERE (coupon.terms ->> 'max_uses_per_customer')::bigint <= (
+        SELECT count(*) FROM payment.coupon_use AS earlier
+        WHERE earlier.venue = coupon.venue AND earlier.code = coupon.code AND earlier.customer = $3
+          AND earlier.given_back_at IS NULL
+    ) OR ($3::text IS NULL AND coupon.terms ->> 'max_uses_per_customer' IS NOT NULL)
+);
 
 -- name: use_coupons
 -- Who has used them.

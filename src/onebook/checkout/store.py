@@ -103,8 +103,10 @@ class Store:
         venues, codes = [name[0] for name in names], [name[1] for name in names]
         try:
             async with self._pool.acquire(timeout=2) as connection, connection.transaction():
-                taken = await connection.fetch(SQL["take_coupons"], venues, codes, quote.customer)
-                if len(taken) < len(names) or any(row["is_used_up_by_customer"] for row in taken):
+                taken = await connection.fetch(SQL["take_coupons"], venues, codes)
+                if len(taken) < len(names):
+                    raise CouponSpent
+                if await connection.fetchval(SQL["is_used_up_by_customer"], venues, codes, quote.customer):
                     raise CouponSpent
                 await connection.execute(SQL["use_coupons"], change.checkout.id, venues, codes, quote.customer)
                 if not await _write(connection, [change]):
@@ -189,13 +191,21 @@ class Store:
                 await self._wake.wait()
                 continue
             await asyncio.sleep(0)  # let what is ready in this turn of the loop come along
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
-            await self._settle(batch)
+            await self._settle(self._take())
 
     def stop(self) -> None:
         """Take no more; `run` ends when the queue is empty."""
         self._stopping = True
         self._wake.set()
+
+    def _take(self) -> list[tuple[Change, "asyncio.Future[bool]"]]:
+        """The next batch. Of one checkout it has one change: the statement could not tell which of two it has written."""
+        batch: list[tuple[Change, asyncio.Future[bool]]] = []
+        moved: set[str] = set()
+        while self._queue and len(batch) < MAX_BATCH and self._queue[0][0].checkout.id not in moved:
+            batch.append(self._queue.popleft())
+            moved.add(batch[-1][0].checkout.id)
+        return batch
 
     async def _settle(self, batch: Sequence[tuple[Change, "asyncio.Future[bool]"]]) -> None:
         """Answer every change; one that cannot be written does not harm the others."""
