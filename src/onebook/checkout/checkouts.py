@@ -41,7 +41,7 @@ from onebook.model.offers.quote import Quote
 from onebook.model.refusals import HoldExpired, KeyReused, Refusal, UnknownBooking, WrongState
 
 LOOK_SECONDS = 0.1
-"""How often a request looks for the end of its checkout once another round, or worker, has it."""
+"""When a request first looks for the end of its checkout once another round, or worker, has it; then less and less often."""
 
 
 class Paying(msgspec.Struct, frozen=True):
@@ -220,9 +220,11 @@ class Checkouts:
         if driving is not None:
             await asyncio.wait({driving}, timeout=self._answer_seconds)
             checkout = driving.result() if driving.done() else checkout
-        while not _is_told(checkout) and loop.time() < deadline:
-            await asyncio.sleep(LOOK_SECONDS)
+        look_seconds = LOOK_SECONDS
+        while not _is_told(checkout) and (left_seconds := deadline - loop.time()) > 0:
+            await asyncio.sleep(min(look_seconds, left_seconds))
             checkout = await self._store.read(checkout.id) or checkout
+            look_seconds *= 2  # while a gateway hangs many wait here, and every look is a query
         return checkout
 
     def _refuse_closed(self) -> None:
