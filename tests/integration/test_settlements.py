@@ -21,7 +21,7 @@ from tests.integration.till import (
     simulating,
 )
 
-from onebook.checkout.failures import CheckoutRefused
+from onebook.checkout.failures import CheckoutRefused, CheckoutUnderWay
 from onebook.checkout.gateways.protocol import Gateway, Order, Refund
 from onebook.checkout.money import MoneyBook
 from onebook.checkout.reconcile import reconcile
@@ -29,6 +29,7 @@ from onebook.checkout.settlement import (
     FINAL,
     AlreadySettled,
     Kind,
+    NothingFailed,
     NotPaid,
     NotSettled,
     NotYetArrived,
@@ -246,7 +247,7 @@ async def test_only_what_was_paid_can_be_settled_and_by_whom_it_concerns(desk: D
     for booking, channel, refusal in (
         (held, None, NotPaid),
         (paid, "other", UnknownBooking),
-        (challenged, None, NotPaid),
+        (challenged, None, CheckoutUnderWay),
     ):
         with pytest.raises(CheckoutRefused) as refused:
             await desk.settlements.cancel(booking, only_channel=channel)
@@ -304,13 +305,21 @@ async def test_a_lost_answer_gives_back_once(desk: Desk) -> None:
 
 
 async def test_a_refund_that_fails_stays_in_the_books(desk: Desk) -> None:
-    """What the gateway does not give back is told, and stands as promised; the rest of the books is as it should be."""
+    """What the gateway does not give back is told, and stands as promised, until it is asked again and does."""
     booking = await desk.paid("a")
     await desk.till.faults(refund_fails=1)
     settled = await desk.settlements.cancel(booking)
     assert (settled.state, settled.code) == (State.FAILED, "refund-failed")
     assert await desk.till.balances() == {"gateway-clearing": TOTAL_MINOR, "refund": -TOTAL_MINOR}
     await desk.is_sound()
+    await desk.till.faults()
+    [again] = await desk.settlements.retry(booking)
+    assert (again.id, again.state) == (settled.id, State.SETTLED)
+    assert await desk.till.balances() == {}
+    await desk.is_sound()
+    with pytest.raises(CheckoutRefused) as refused:
+        await desk.settlements.retry(booking)
+    assert isinstance(refused.value.refusal, NothingFailed)
 
 
 @pytest.mark.parametrize("state", [State.MOVING, State.REFUNDING])

@@ -1,5 +1,7 @@
 """Folios, refunds and the report of the ledger of money."""
 
+from typing import Any
+
 from litestar.handlers import HTTPRouteHandler
 
 from onebook.api.answer import Answer, answer
@@ -9,11 +11,12 @@ from onebook.api.operation import Call, operation
 from onebook.api.problems import Problem, refusal_problem
 from onebook.api.roles import Scope
 from onebook.api.wire import Nothing, SettlementAnswer
-from onebook.api.wire_money import MoneyQuery, RefundRequest, settlement_answer
+from onebook.api.wire_money import MoneyQuery, RefundRequest, SettlementList, settlement_answer
 from onebook.checkout.report import Folio, Report
 from onebook.checkout.settlement import FINAL, Settlement
 from onebook.ledger.failures import Unprocessable
 from onebook.ledger.identity import new_id
+from onebook.model.booking import BookingId
 from onebook.model.refusals import UnknownBooking
 
 TAG = "Money"
@@ -67,6 +70,23 @@ async def create_refund(call: Call[RefundRequest, None]) -> Answer:
 
 @operation(
     method="POST",
+    path="/v1/bookings/{id}/refunds/retry",
+    summary="Ask the gateway again for refunds that it has refused",
+    tag=TAG,
+    scope=Scope.PAYMENTS_WRITE,
+    body=Nothing,
+    body_optional=True,
+    answers={200: SettlementList},
+    problems=(404, 409),
+)
+async def retry_refunds(call: Call[Nothing, None]) -> Answer:
+    """What becomes of each; a token of one channel may not."""
+    settlements = await call.engine.settlements.retry(await _whose_money(call))
+    return answer(200, SettlementList([settlement_answer(settlement) for settlement in settlements]), NOT_KEPT)
+
+
+@operation(
+    method="POST",
     path="/v1/bookings/{id}/no-show",
     summary="Nobody came: the policy's share is kept, the rest is given back",
     tag=TAG,
@@ -103,7 +123,7 @@ async def get_money_report(call: Call[None, MoneyQuery]) -> Answer:
     return answer(200, await call.engine.money.report(query.by, query.starts, query.ends), NOT_KEPT)
 
 
-ROUTES: tuple[HTTPRouteHandler, ...] = (get_folio, create_refund, create_no_show, get_money_report)
+ROUTES: tuple[HTTPRouteHandler, ...] = (get_folio, create_refund, retry_refunds, create_no_show, get_money_report)
 
 
 def settled_answer(settlement: Settlement, *, is_replayed: bool) -> Answer:
@@ -111,3 +131,13 @@ def settled_answer(settlement: Settlement, *, is_replayed: bool) -> Answer:
     replayed = (("idempotent-replayed", "true"),) if is_replayed else ()
     done = 200 if is_replayed else 201
     return answer(done if settlement.state in FINAL else 202, settlement_answer(settlement), NOT_KEPT, *replayed)
+
+
+async def _whose_money(call: Call[Any, Any]) -> BookingId:
+    """The booking whose money is to be moved beyond its policy. Raises Problem 403 for a token of one channel, which sees it."""
+    booking, only_channel = booking_of(call), call.principal.only_channel
+    if only_channel is None:
+        return booking
+    if await call.engine.reads.booking(booking, only_channel) is None:
+        raise refusal_problem(UnknownBooking())
+    raise Problem(403, "channel-forbidden", "A channel may not do this", detail="it needs a token of all channels")

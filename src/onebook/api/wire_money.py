@@ -27,6 +27,12 @@ class MoneyQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     by: By = By.DAY
 
 
+class SettlementList(msgspec.Struct, frozen=True):
+    """The oldest first."""
+
+    settlements: list[SettlementAnswer]
+
+
 def settlement_answer(settlement: Settlement) -> SettlementAnswer:
     """A settlement as it is told."""
     return SettlementAnswer(**{name: getattr(settlement, name) for name in SettlementAnswer.__struct_fields__})

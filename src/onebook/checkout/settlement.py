@@ -1,7 +1,7 @@
 """One settlement, as a row and as a pure state machine: where the money of a paid booking goes when it ends or gets cheaper.
 
     moving ──► refunding ──► settled        the ledger has moved the booking; the gateway has given back what is not kept
-       │           └───────► failed         the gateway will not: what was promised stays in the books until somebody looks
+       │           └───────► failed         the gateway will not: what was promised stays in the books; refunding, on request
        └───────────────────► refused        the ledger will not: nothing has happened
 
 What is kept is decided once, by the time at which it was asked for (`begun_at`, the database's clock): our delays cost nobody.
@@ -79,6 +79,13 @@ class NotYetArrived(Refusal, frozen=True):
 
     code = "not-yet-arrived"
     title = "The booking has not begun yet"
+
+
+class NothingFailed(Refusal, frozen=True):
+    """Every refund of the booking was given back, or is on its way."""
+
+    code = "nothing-failed"
+    title = "No refund of this booking has failed"
 
 
 class NotSettled(Refusal, frozen=True):

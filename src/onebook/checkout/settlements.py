@@ -26,6 +26,7 @@ from onebook.checkout.settlement import (
     FINAL,
     AlreadySettled,
     Kind,
+    NothingFailed,
     NotPaid,
     NotSettled,
     NotYetArrived,
@@ -131,6 +132,14 @@ class Settlements:
         )
         return await self._settle(row, opening, checkout)
 
+    async def retry(self, booking: BookingId) -> list[Settlement]:
+        """Ask once more for what the gateway has refused to give back of a booking; the settlements that were begun again."""
+        await self._opening(booking, None)
+        revived = await self._store.revive(booking, self._lease_seconds)
+        if not revived:
+            raise CheckoutRefused(NothingFailed())
+        return [await self._waited(settlement, self._start(settlement)) for settlement in revived]
+
     async def amend_down(
         self,
         booking: BookingId,
@@ -147,12 +156,13 @@ class Settlements:
         return await self._settle(row, opening, checkout)
 
     async def run_once(self) -> int:
-        """Take over what is due; returns how many came to their end or their next rest."""
+        """Take over what is due; returns how many. They go on by themselves: a gateway that is silent holds up no round."""
         limit = min(CLAIM_LIMIT, self._max_under_way - len(self._tasks))
         if limit <= 0:
             return 0
         claimed = await self._store.claim(limit, self._lease_seconds)
-        await asyncio.gather(*(self._start(settlement) for settlement in claimed), return_exceptions=True)
+        for settlement in claimed:
+            self._start(settlement)
         return len(claimed)
 
     async def run(self) -> None:
@@ -185,7 +195,7 @@ class Settlements:
         if opening is None or only_channel not in {None, opening.channel}:
             raise CheckoutRefused(UnknownBooking())
         if opening.checkout is None:
-            raise CheckoutRefused(NotPaid())
+            raise CheckoutRefused(NotPaid() if opening.under_way is None else CheckoutUnderWay(opening.under_way))
         return opening, opening.checkout
 
     async def _settle(self, row: Settlement, opening: Opening, checkout: Checkout) -> Settlement:
