@@ -297,3 +297,15 @@ def test_an_outcome_that_cannot_be_is_loud() -> None:
         after(checkout(), Confirmed(BookingId("b")), NOW, LIMITS)
     with pytest.raises(BrokenSaga):
         after(checkout(state=State.COMPLETED), Undone(), NOW, LIMITS)
+
+
+def test_a_void_that_is_refused_is_tried_again() -> None:
+    """Money that may still be set aside, or taken, is not left at that."""
+    moved = after(checkout(state=State.VOIDING), Refused("not now"), NOW, LIMITS)
+    assert moved.rests and (moved.checkout.state, moved.checkout.attempts) == (State.VOIDING, 1)
+
+
+def test_whoever_takes_over_looks_before_paying() -> None:
+    """A gateway forgets its keys after a day: only the one who wrote the first row may authorize without looking."""
+    assert step_of(checkout()) is Step.AUTHORIZE
+    assert step_of(checkout(revision=2)) is Step.LOOK

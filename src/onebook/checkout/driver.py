@@ -250,7 +250,9 @@ class Driver:
         left_minor = payment.captured_minor - payment.refunded_minor
         if left_minor == 0:
             return Undone()
-        refund = await self._gateway.refund(order, payment.reference, f"{checkout.id}:undo", left_minor)
+        # One that has failed stays failed under its key. Of all of them only one can succeed: each asks for all that is left.
+        key = f"{checkout.id}:undo:{checkout.attempts}"
+        refund = await self._gateway.refund(order, payment.reference, key, left_minor)
         if refund.state is RefundState.FAILED:
             log.error("cannot_give_back", checkout=checkout.id, reference=payment.reference)
             return Unanswered()

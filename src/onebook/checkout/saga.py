@@ -115,9 +115,9 @@ _STEPS = {
 
 
 def step_of(checkout: Checkout) -> Step:
-    """What is to be done. A first try authorizes; later ones look whether that has happened."""
+    """What is to be done. Who has just begun authorizes; whoever comes later looks whether that has happened."""
     step = _STEPS[checkout.state]
-    return Step.LOOK if step is Step.AUTHORIZE and checkout.attempts > 0 else step
+    return Step.LOOK if step is Step.AUTHORIZE and checkout.revision > 1 else step
 
 
 def after(checkout: Checkout, outcome: Outcome, now: datetime, limits: Limits) -> Moved:
@@ -137,6 +137,8 @@ def after(checkout: Checkout, outcome: Outcome, now: datetime, limits: Limits) -
             return _to(checkout, State.VOIDING, now, limits)
         case State.VOIDING if isinstance(outcome, Undone):
             return Moved(_ended(checkout, State.FAILED, now))
+        case State.VOIDING if isinstance(outcome, Refused):  # it is not free yet, so that it is never left at that
+            return _unanswered(checkout, Unanswered(LONGEST_WAIT_SECONDS), now, limits)
     raise _cannot(checkout, outcome)
 
 
