@@ -7,13 +7,14 @@ from pathlib import Path
 import asyncpg
 import pytest
 from msgspec.structs import replace
-from tests.integration.till import ROOM, Till, furnish, open_till, simulating, until
+from tests.integration.till import ROOM, TOTAL_MINOR, Till, furnish, open_till, simulating, until
 
 from onebook.checkout.change import Change
 from onebook.checkout.checkouts import Paying
 from onebook.checkout.failures import CheckoutRefused, SpentCoupon
 from onebook.checkout.quotes import Wish
 from onebook.checkout.record import Checkout, State
+from onebook.checkout.saga import Unanswered, Undone
 from onebook.ledger.ledger import Placing
 from onebook.ledger.page import Settled
 from onebook.model.booking import BookingId, Status
@@ -165,3 +166,18 @@ async def test_two_changes_of_one_checkout_are_not_taken_for_each_other(database
         asleep = till.store.write(Change(replace(waiting, state=State.VOIDING)))
         awake = till.store.write(Change(replace(waiting, revision=waiting.revision + 1, state=State.COMMITTING)))
         assert await asyncio.gather(asleep, awake) == [False, True]
+
+
+async def test_money_that_is_not_taken_back_at_first(till: Till) -> None:
+    """A refund that has failed is asked for under another key: under its own it would fail for ever."""
+    paid = (await till.pay(await till.hold("a"), "tok_refund_fails")).checkout
+    going_back = replace(paid, state=State.VOIDING)
+    assert isinstance(await till.driver._outcome(going_back), Unanswered)
+    assert isinstance(await till.driver._outcome(replace(going_back, attempts=1)), Undone)
+    assert [p["refunded_minor"] for p in (await till.at_gateway()).values()] == [TOTAL_MINOR]
+
+
+async def test_a_worker_that_stops_in_a_transaction_holds_back_no_view(till: Till) -> None:
+    """Its connection is ended by the server: until then the log's horizon stands still for everybody."""
+    for pool in (till.payments, till.store._pool):
+        assert await pool.fetchval("SHOW idle_in_transaction_session_timeout") == "5s"

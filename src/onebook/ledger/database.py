@@ -40,7 +40,8 @@ _WRITER_SETTINGS = {
     "statement_timeout": "4s",
     "idle_in_transaction_session_timeout": "5s",
 }
-_READER_SETTINGS = {"jit": "off", "statement_timeout": "4s"}
+# Also of whoever changes something: a transaction that is left open holds back the log's horizon, and with it every view.
+_READER_SETTINGS = {"jit": "off", "statement_timeout": "4s", "idle_in_transaction_session_timeout": "5s"}
 _FOLLOWER_SETTINGS = {"jit": "off", "statement_timeout": "60s", "application_name": "onebook-follower"}
 
 
