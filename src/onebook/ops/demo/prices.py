@@ -15,7 +15,7 @@ WEEKEND: tuple[Weekday, ...] = ("fri", "sat")
 
 def coupon_uses(seconds: float) -> int:
     """How often the coupon may be used: too seldom for all who want it, however long the demo runs."""
-    return max(3, int(seconds))
+    return max(3, int(2 * seconds))
 
 
 def offers(uses: int) -> list[tuple[str, dict[str, Any]]]:

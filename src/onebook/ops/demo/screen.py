@@ -205,7 +205,7 @@ def _endpoint(board: Board, now: float) -> Text:
     text = Text(f"{partner.name} back, ")
     if partner.restored_seconds is None:
         return text.append("catching up", "yellow")
-    late = f"{waiting:,} come late" if partner.disturbances else f"{partner.older:,} came late"
+    late = f"{waiting:,} come late" if waiting > 0 else f"{partner.older:,} came late"
     return text.append(f"right {partner.restored_seconds * 1000:,.0f} ms later; {late}")
 
 
