@@ -11,7 +11,7 @@ from tests.integration.till import ROOM, TOTAL_MINOR, Till, furnish, open_till, 
 
 from onebook.checkout.change import Change
 from onebook.checkout.checkouts import Paying
-from onebook.checkout.failures import CheckoutRefused, SpentCoupon
+from onebook.checkout.failures import CheckoutRefused, SpentCoupon, TooManyCheckouts
 from onebook.checkout.quotes import Wish
 from onebook.checkout.record import Checkout, State
 from onebook.checkout.saga import Unanswered, Undone
@@ -181,3 +181,15 @@ async def test_a_worker_that_stops_in_a_transaction_holds_back_no_view(till: Til
     """Its connection is ended by the server: until then the log's horizon stands still for everybody."""
     for pool in (till.payments, till.store._pool):
         assert await pool.fetchval("SHOW idle_in_transaction_session_timeout") == "5s"
+
+
+async def test_nobody_tries_cards_for_ever(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A booking has a bounded number of checkouts; the last of them is still found again."""
+    monkeypatch.setattr("onebook.checkout.checkouts.MAX_CHECKOUTS", 2)
+    booking = await till.hold("a")
+    tried = [await till.pay(booking, "tok_declined", key, on_decline="keep") for key in "ab"]
+    with pytest.raises(CheckoutRefused) as refused:
+        await till.pay(booking, key="c")
+    assert isinstance(refused.value.refusal, TooManyCheckouts)
+    again = await till.pay(booking, "tok_declined", "b", on_decline="keep")
+    assert again.is_replayed and again.checkout == tried[1].checkout

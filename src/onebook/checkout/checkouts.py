@@ -23,6 +23,7 @@ from onebook.checkout.failures import (
     GatewayClosed,
     SpentCoupon,
     TokenNeeded,
+    TooManyCheckouts,
 )
 from onebook.checkout.gateways.breaker import Guarded
 from onebook.checkout.gateways.protocol import Notification
@@ -40,6 +41,8 @@ from onebook.model.items import keys_of
 from onebook.model.offers.quote import Quote
 from onebook.model.refusals import HoldExpired, KeyReused, Refusal, UnknownBooking, WrongState
 
+MAX_CHECKOUTS = 100
+"""Of one booking, failed ones too: all of them are read whenever somebody pays."""
 LOOK_SECONDS = 0.1
 """When a request first looks for the end of its checkout once another round, or worker, has it; then less and less often."""
 
@@ -282,6 +285,8 @@ def _refuse_unpayable(opening: Opening) -> None:
     live = next((earlier for earlier in opening.earlier if earlier.state not in FINAL), None)
     if live is not None:
         refusal = CheckoutUnderWay(live.id)
+    elif len(opening.earlier) >= MAX_CHECKOUTS:
+        refusal = TooManyCheckouts(MAX_CHECKOUTS)
     elif booking.status is Status.EXPIRED or (booking.status is Status.HELD and not booking.alive(opening.now)):
         refusal = HoldExpired()
     elif booking.status not in {Status.HELD, Status.CONFIRMED}:

@@ -50,6 +50,15 @@ class CheckoutUnderWay(Refusal, frozen=True):
     title = "Another checkout of this booking is under way"
 
 
+class TooManyCheckouts(Refusal, frozen=True):
+    """It was tried too often to pay for this booking: somebody tries cards, or a program has gone wild."""
+
+    limit: int
+
+    code = "too-many-checkouts"
+    title = "This booking has had as many checkouts as it may have"
+
+
 class AlreadyPaid(Refusal, frozen=True):
     """Nothing is left to pay."""
 
