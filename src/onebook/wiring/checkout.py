@@ -70,14 +70,6 @@ async def open_till(job: Job, pools: Pools, catalog: Catalog, ledger: Ledger) ->
             resume_seconds=settings.resume_seconds,
             max_under_way=settings.max_waiting,
         )
-        settlements = Settlements(
-            pools.payments,
-            ledger,
-            gateway,
-            answer_seconds=settings.answer_seconds,
-            resume_seconds=settings.resume_seconds,
-            max_under_way=settings.max_waiting,
-        )
         yield Till(
             offers=offers,
             quotes=quotes,
