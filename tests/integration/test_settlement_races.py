@@ -15,6 +15,7 @@ from onebook.checkout.quotes import Wish
 from onebook.checkout.record import Checkout
 from onebook.checkout.record import State as CheckoutState
 from onebook.checkout.settlement import State
+from onebook.checkout.settlements import Settlements
 from onebook.checkout.standing import QuoteMismatch
 from onebook.ledger.definitions import ResourceDefinition
 from onebook.ledger.failures import Unprocessable
@@ -126,3 +127,24 @@ async def test_a_booking_is_not_amended_into_another_currency(desk: Desk) -> Non
     wanted = (Wanted(dear, starts="2027-03-01", ends="2027-03-04"),)
     with pytest.raises(Unprocessable, match="paid for in EUR"):
         await till.checkouts.quote_instead(booking, wanted, None, only_channel=None)
+
+
+async def test_a_gateway_that_is_silent_holds_up_no_round(database_url: str, gateway_url: str) -> None:
+    """What was taken over is gone on with beside the loop, which is healthy meanwhile and takes over the next."""
+    async with open_till(database_url, gateway_url, timeout_seconds=3.0) as till:
+        await furnish(till)
+        booking = await till.hold("a")
+        await till.pay(booking)
+        await till.faults(hang_seconds=10, calls=["refund"])
+        settlements = Settlements(
+            till.payments, till.bench.ledger, till.gateway, answer_seconds=0.1, resume_seconds=15, max_under_way=9
+        )
+        assert (await settlements.cancel(booking)).state is State.MOVING
+
+        async def takes_over() -> bool:
+            return await settlements.run_once() > 0
+
+        async with asyncio.timeout(2):
+            await until(takes_over)
+        settlements.stop()
+        await settlements.run()
