@@ -4,6 +4,7 @@ The entry is one row (payment.journal) with all of its postings, so that the con
 """
 
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -45,3 +46,18 @@ class Entry(msgspec.Struct, frozen=True):
     channel: str
     currency: str
     postings: tuple[Posting, ...]
+
+
+def entry_of(row: Any) -> Entry:
+    """An entry from its row."""
+    return Entry(
+        effect=row["effect"],
+        kind=row["kind"],
+        booking=BookingId(row["booking"]),
+        channel=row["channel"],
+        currency=row["currency"],
+        postings=tuple(
+            Posting(Account(account), venue, amount_minor)
+            for account, venue, amount_minor in zip(row["accounts"], row["venues"], row["amounts_minor"], strict=True)
+        ),
+    )

@@ -5,7 +5,7 @@ from datetime import date
 import asyncpg
 import msgspec
 
-from onebook.checkout.journal import Account, Entry, Posting
+from onebook.checkout.journal import entry_of
 from onebook.checkout.reconcile import Ours
 from onebook.checkout.report import Balance, By, Folio, Report, ReportLine, TrialBalance, folio_of
 from onebook.model.booking import BookingId
@@ -42,18 +42,3 @@ class MoneyBook:
     async def ours(self, gateway: str) -> list[Ours]:
         """Every payment of a gateway as we know it."""
         return [msgspec.convert(dict(row), Ours) for row in await self._pool.fetch(SQL["ours"], gateway)]
-
-
-def entry_of(row: asyncpg.Record) -> Entry:
-    """An entry from its row."""
-    return Entry(
-        effect=row["effect"],
-        kind=row["kind"],
-        booking=BookingId(row["booking"]),
-        channel=row["channel"],
-        currency=row["currency"],
-        postings=tuple(
-            Posting(Account(account), venue, amount_minor)
-            for account, venue, amount_minor in zip(row["accounts"], row["venues"], row["amounts_minor"], strict=True)
-        ),
-    )

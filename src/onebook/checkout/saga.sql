@@ -88,7 +88,8 @@ FROM booking WHERE id = $1::uuid;
 
 -- name: entries
 -- The books of a booking, in their order.
-SELECT effect, kind, channel, currency, accounts, venues, amounts_minor FROM payment.journal WHERE booking = $1::uuid ORDER BY id;
+SELECT effect, kind, booking::text, channel, currency, accounts, venues, amounts_minor
+FROM payment.journal WHERE booking = $1::uuid ORDER BY id;
 
 -- name: under_way
 -- The checkout of a booking that is under way, if one is.

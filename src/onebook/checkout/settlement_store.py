@@ -11,8 +11,7 @@ import asyncpg
 import msgspec
 
 from onebook.checkout.gateways.protocol import RefundState
-from onebook.checkout.journal import Entry
-from onebook.checkout.money import entry_of
+from onebook.checkout.journal import Entry, entry_of
 from onebook.checkout.postings import of_refund_paid
 from onebook.checkout.record import Checkout
 from onebook.checkout.settlement import (

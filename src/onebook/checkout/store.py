@@ -9,7 +9,7 @@ Checkouts with coupons do not queue: their rows are locked together with the cou
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,7 @@ import structlog
 from onebook.checkout.change import Change
 from onebook.checkout.failures import DATABASE_FAULTS, CouponSpent
 from onebook.checkout.gateways.protocol import Notification
-from onebook.checkout.journal import Account, Entry, Posting
+from onebook.checkout.journal import Entry, entry_of
 from onebook.checkout.openings import Opening, Openings
 from onebook.checkout.record import Checkout, State
 from onebook.ledger.failures import LedgerUnavailable, Overloaded
@@ -148,7 +148,7 @@ class Store:
 
     async def claim(self, limit: int, lease_seconds: float) -> list[Checkout]:
         """Take over those that are due."""
-        return [_decode(row["checkout"]) for row in await self._pool.fetch(SQL["claim_due"], limit, lease_seconds)]
+        return list(_readable(await self._pool.fetch(SQL["claim_due"], limit, lease_seconds)))
 
     async def hear(self, notification: Notification, gateway: str) -> bool:
         """Whether a notification is new; then its checkout is due now."""
@@ -167,17 +167,7 @@ class Store:
 
     async def entries(self, booking: BookingId) -> tuple[Entry, ...]:
         """What is in the books of a booking, the latest last."""
-        return tuple(
-            Entry(
-                effect=row["effect"],
-                kind=row["kind"],
-                booking=booking,
-                channel=row["channel"],
-                currency=row["currency"],
-                postings=tuple(map(_posting, row["accounts"], row["venues"], row["amounts_minor"])),
-            )
-            for row in await self._pool.fetch(SQL["entries"], booking)
-        )
+        return tuple(entry_of(row) for row in await self._pool.fetch(SQL["entries"], booking))
 
     async def of_booking(self, booking: str) -> tuple[Checkout, ...]:
         """The checkouts of a booking, the latest last."""
@@ -249,10 +239,6 @@ async def _write(connection: Any, changes: Sequence[Change]) -> frozenset[str]:
     return frozenset(row["written"] or ())
 
 
-def _posting(account: str, venue: str, amount_minor: int) -> Posting:
-    return Posting(Account(account), venue, amount_minor)
-
-
 def is_uuid(text: str) -> bool:
     """Whether a text can be the id of a checkout."""
     try:
@@ -264,6 +250,15 @@ def is_uuid(text: str) -> bool:
 
 def _row(checkout: Checkout) -> _Row:
     return _Row(**{name: getattr(checkout, name) for name in _Row.__struct_fields__})
+
+
+def _readable(rows: Sequence[asyncpg.Record]) -> Iterator[Checkout]:
+    """Those that this program understands: one that was written by another version is left to it, and stops nobody."""
+    for row in rows:
+        try:
+            yield _decode(row["checkout"])
+        except msgspec.ValidationError as error:
+            log.error("checkout_not_understood", exc_info=error)
 
 
 def _posted(checkout: Checkout, entry: Entry) -> _Posted:
