@@ -294,6 +294,20 @@ async def test_coupons_are_never_used_above_their_limit(till: Till) -> None:
     assert sum((await till.balances()).values()) == 0
 
 
+async def test_the_last_use_of_a_coupon_goes_to_both_halves_of_a_double_click(till: Till) -> None:
+    """Sixteen at once under one key, with a coupon that is there once: one checkout with it, and nobody is told that it is spent."""
+    await till.offers.coupons.put(
+        "alfama", "ONE", CouponTerms(name="One", currency="EUR", worth=AmountOff(500), max_uses=1)
+    )
+    wanted = Wanted(ROOM, starts="2027-03-01", ends="2027-03-04")
+    at = await till.payments.fetchval("SELECT now()")
+    token = till.quotes.token(await till.quotes.of_items([Wish(wanted)], at, coupons=["ONE"]))
+    booking = await till.hold("a")
+    found = await asyncio.gather(*(till.pay(booking, quote=token) for _ in range(16)))
+    assert {one.checkout.id for one in found} == {found[0].checkout.id}
+    assert found[0].checkout.amount_minor == TOTAL_MINOR - 500
+
+
 async def test_a_gateway_that_is_silent_keeps_nobody(database_url: str, gateway_url: str) -> None:
     """Who waits is answered that it is pending; soon the breaker is open, and new ones are told when to come again."""
     async with open_till(

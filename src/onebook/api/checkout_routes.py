@@ -16,21 +16,22 @@ from onebook.checkout.checkouts import Found, Paying
 from onebook.checkout.failures import HoldLost, PaymentDeclined, PaymentFailed
 from onebook.checkout.record import Checkout, State
 from onebook.model.booking import BookingId
-from onebook.model.refusals import Refusal, UnknownBooking
+from onebook.model.refusals import NotBookable, Refusal, UnknownBooking
 
 TAG = "Checkout"
 PENDING_RETRY_SECONDS = 1
 
-# What the payer, or the payer's bank, has decided: everything else that turned a checkout back is told as it is.
+# What neither the payer nor the payer's bank has decided: told as what it is, and not as a declined payment.
 _NOT_THE_PAYERS = frozenset(
     {
         "amount-mismatch",
-        "gateway-timeout",
-        "capture-refused",
-        "voided",
         "booking-changed",
+        "capture-refused",
+        "gateway-timeout",
+        "payment-required",
+        "voided",
         "wrong-state",
-        "already-settled",
+        *(refusal.code for refusal in NotBookable.__subclasses__()),
     }
 )
 
