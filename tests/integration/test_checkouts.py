@@ -295,7 +295,7 @@ async def test_coupons_are_never_used_above_their_limit(till: Till) -> None:
 
 
 async def test_the_last_use_of_a_coupon_goes_to_both_halves_of_a_double_click(till: Till) -> None:
-    """Sixteen at once under one key, with a coupon that is there once: one checkout with it, and nobody is told that it is spent."""
+    """Sixteen at once under one key, with a coupon for one: one checkout has it, and nobody is told that it is spent."""
     await till.offers.coupons.put(
         "alfama", "ONE", CouponTerms(name="One", currency="EUR", worth=AmountOff(500), max_uses=1)
     )

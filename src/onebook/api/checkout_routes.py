@@ -24,6 +24,7 @@ PENDING_RETRY_SECONDS = 1
 # What neither the payer nor the payer's bank has decided: told as what it is, and not as a declined payment.
 _NOT_THE_PAYERS = frozenset(
     {
+        "already-settled",
         "amount-mismatch",
         "booking-changed",
         "capture-refused",

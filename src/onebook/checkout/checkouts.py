@@ -214,7 +214,11 @@ class Checkouts:
         try:
             return await self._store.begin_with_coupons(change)
         except CouponSpent:
-            raise CheckoutRefused(SpentCoupon()) from None
+            # Its last use may have gone to this very request, which was sent twice: then that one is found.
+            later = await self._opening(change.checkout.booking, None)
+            if not any(_is_same(earlier, change.checkout) for earlier in later.earlier):
+                raise CheckoutRefused(SpentCoupon()) from None
+            return False
 
     async def _waited(self, checkout: Checkout, driving: "asyncio.Task[Checkout] | None" = None) -> Checkout:
         """The checkout at its end, or where it is when the time for an answer is over, or when the payer is to act."""
@@ -297,12 +301,17 @@ def _refuse_unpayable(opening: Opening) -> None:
 
 def _same_or_refused(checkout: Checkout, later: Opening) -> Checkout:
     for other in later.earlier:
-        if other.idempotency_key == checkout.idempotency_key and other.booking == checkout.booking:
+        if _is_same(other, checkout):
             if other.request_hash != checkout.request_hash:
                 raise CheckoutRefused(KeyReused())
             return other
     live = next((other for other in later.earlier if other.state not in FINAL), None)
     raise CheckoutRefused(CheckoutUnderWay("" if live is None else live.id))
+
+
+def _is_same(one: Checkout, other: Checkout) -> bool:
+    """Whether two rows were begun by one request, or one of them by another under its key."""
+    return (one.booking, one.idempotency_key) == (other.booking, other.idempotency_key)
 
 
 def _standing(given: Quote, todays: Quote, booking: Booking) -> Quote:
