@@ -44,3 +44,31 @@ async def test_a_loop_that_fails_ends_its_process_and_says_why() -> None:
     finally:
         asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
     assert [type(line["exc_info"]) for line in lines] == [ZeroDivisionError]
+
+
+class Asking:
+    """A loop that asks something of the loop before it when it is stopped."""
+
+    def __init__(self, other: Faulty) -> None:
+        self.other = other
+        self.stopping = asyncio.Event()
+        self.was_answered = False
+
+    async def run(self) -> None:
+        """Ask at the end, after a turn of the loop."""
+        await self.stopping.wait()
+        await asyncio.sleep(0)
+        self.was_answered = not self.other.is_stopped
+
+    def stop(self) -> None:
+        """End."""
+        self.stopping.set()
+
+
+async def test_a_loop_stops_after_those_that_need_it() -> None:
+    """What a later loop asks for at its end is still answered: a checkout under way can be written down."""
+    writer = Faulty()
+    driver = Asking(writer)
+    async with running([writer, driver]):
+        await asyncio.sleep(0)
+    assert driver.was_answered and writer.is_stopped

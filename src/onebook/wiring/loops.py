@@ -16,6 +16,7 @@ from onebook.job import Job
 
 FOLLOWER_CONNECTIONS = 2  # what follows the log: one that reads on, one for what it meets
 STOP_SECONDS = 5.0
+LAST_SECONDS = 0.2  # for each of those that come after the time is over: enough to write down what is in the queue
 
 log = structlog.get_logger()
 
@@ -32,15 +33,20 @@ class Loop(Protocol):
 
 @asynccontextmanager
 async def running(loops: Sequence[Loop]) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
-    """The loops, going on for as long as the block runs; the last one started is the first to stop."""
+    """The loops, going on for as long as the block runs; the last one started is the first to stop.
+
+    Each stops when those after it have: what they still ask for at their end is done. In all they have STOP_SECONDS.
+    """
     tasks = [asyncio.create_task(loop.run()) for loop in loops]
     try:
         yield tasks
     finally:
-        for loop in reversed(loops):
+        deadline = asyncio.get_running_loop().time() + STOP_SECONDS
+        for loop, task in zip(reversed(loops), reversed(tasks), strict=True):
             loop.stop()
-        _, stuck = await asyncio.wait(tasks, timeout=STOP_SECONDS)
-        for task in stuck:
+            left_seconds = deadline - asyncio.get_running_loop().time()
+            await asyncio.wait({task}, timeout=max(left_seconds, LAST_SECONDS))
+        for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
