@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import asyncpg
+import msgspec
 import pytest
 from msgspec.structs import replace
 from tests.integration.till import ROOM, TOTAL_MINOR, Till, furnish, open_till, simulating, until
@@ -165,7 +166,7 @@ async def test_two_changes_of_one_checkout_are_not_taken_for_each_other(database
         waiting = (await till.pay(await till.hold("a"), "tok_challenge")).checkout
         asleep = till.store.write(Change(replace(waiting, state=State.VOIDING)))
         awake = till.store.write(Change(replace(waiting, revision=waiting.revision + 1, state=State.COMMITTING)))
-        assert await asyncio.gather(asleep, awake) == [False, True]
+        assert [await asleep, await awake] == [False, True]
 
 
 async def test_money_that_is_not_taken_back_at_first(till: Till) -> None:
@@ -193,3 +194,14 @@ async def test_nobody_tries_cards_for_ever(till: Till, monkeypatch: pytest.Monke
     assert isinstance(refused.value.refusal, TooManyCheckouts)
     again = await till.pay(booking, "tok_declined", "b", on_decline="keep")
     assert again.is_replayed and again.checkout == tried[1].checkout
+
+
+async def test_a_row_that_cannot_be_read_stops_nobody(till: Till) -> None:
+    """It is told and left, and the next one is gone on with."""
+    unreadable = (await till.pay(await till.hold("a"), "tok_challenge")).checkout
+    broken = "UPDATE payment.checkout SET quote = '{}', due_at = clock_timestamp() WHERE id = $1"
+    await till.payments.execute(broken, unreadable.id)
+    with pytest.raises(msgspec.ValidationError):
+        await till.pay(unreadable.booking)
+    late = (await till.pay(await till.hold("b"), "tok_late_authorization")).checkout
+    assert (await till.ended(late)).state is State.COMPLETED

@@ -76,13 +76,17 @@ class Openings:
                     answer.set_exception(unavailable)
             return
         for booking, answer in batch:
-            if not answer.done():
-                answer.set_result(found.get(booking))
+            if answer.done():
+                continue
+            try:
+                answer.set_result(_opening(found[booking]) if booking in found else None)
+            except msgspec.ValidationError as error:  # one that cannot be read harms nobody else
+                answer.set_exception(error)
 
-    async def _found(self, bookings: set[BookingId]) -> dict[BookingId, Opening]:
+    async def _found(self, bookings: set[BookingId]) -> dict[BookingId, asyncpg.Record]:
         async with asyncio.timeout(READ_SECONDS), self._pool.acquire(timeout=2) as connection:
             rows = await connection.fetch(SQL["openings"], list(bookings))
-        return {row["id"]: _opening(row) for row in rows}
+        return {row["id"]: row for row in rows}
 
 
 def _opening(row: asyncpg.Record) -> Opening:
