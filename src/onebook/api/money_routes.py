@@ -54,11 +54,9 @@ async def get_folio(call: Call[None, None]) -> Answer:
 async def create_refund(call: Call[RefundRequest, None]) -> Answer:
     """201 given back, 202 the gateway has not said so yet, 200 for a repeat of the key; a token of one channel may not."""
     key = idempotency_key(call.headers.get("idempotency-key"))
-    if call.principal.only_channel is not None:
-        raise Problem(403, "channel-forbidden", "A channel may not do this", detail="it needs a token of all channels")
-    identity = new_id()
+    booking, identity = await _whose_money(call), new_id()
     settlement = await call.engine.settlements.refund(
-        booking_of(call),
+        booking,
         call.body.amount_minor,
         identity=identity,
         idempotency_key=key,
@@ -98,11 +96,9 @@ async def retry_refunds(call: Call[Nothing, None]) -> Answer:
     problems=(404, 409),
 )
 async def create_no_show(call: Call[Nothing, None]) -> Answer:
-    """The booking stays confirmed, its units stay taken. Telling it again finds it settled: 200."""
-    identity, only = new_id(), call.principal.only_channel
-    settlement = await call.engine.settlements.no_show(
-        booking_of(call), identity=identity, only_channel=only, traceparent=call.traceparent
-    )
+    """The booking stays confirmed, its units stay taken. Telling it again finds it settled: 200. A token of one channel may not."""
+    booking, identity = await _whose_money(call), new_id()
+    settlement = await call.engine.settlements.no_show(booking, identity=identity, traceparent=call.traceparent)
     return settled_answer(settlement, is_replayed=settlement.id != identity)
 
 
