@@ -96,7 +96,7 @@ async def retry_refunds(call: Call[Nothing, None]) -> Answer:
     problems=(404, 409),
 )
 async def create_no_show(call: Call[Nothing, None]) -> Answer:
-    """The booking stays confirmed, its units stay taken. Telling it again finds it settled: 200. A token of one channel may not."""
+    """The booking stays confirmed, its units stay taken. Told again it is settled: 200. A token of one channel may not."""
     booking, identity = await _whose_money(call), new_id()
     settlement = await call.engine.settlements.no_show(booking, identity=identity, traceparent=call.traceparent)
     return settled_answer(settlement, is_replayed=settlement.id != identity)
