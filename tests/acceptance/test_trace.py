@@ -43,7 +43,7 @@ def test_a_trace_changes_no_answer(api: Api, server: Server, venue: str) -> None
 def test_strangers_leave_no_spans(api: Api, server: Server, venue: str) -> None:
     """Who has no good token is not followed, whatever flags are sent."""
     trace = uuid4().hex
-    assert place(api, venue, trace, token="nonsense").status == 401  # noqa: S106  # no secret, that is the point
+    assert place(api, venue, trace, token="nonsense").status == 401  # no secret, that is the point
     assert place(api, venue, trace).status == 201
     assert [bar.attributes["status"] for bar in spans(server, trace, "request") if bar.name == "request"] == [201]
 

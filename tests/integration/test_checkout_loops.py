@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from onebook.checkout.resume import Resumer
-from onebook.checkout.settlements import Settlements
+from onebook.checkout.settling.settlements import Settlements
 
 
 def resumer(store: Any) -> Any:

@@ -13,7 +13,7 @@ from tests.integration.till import ROOM, TOTAL_MINOR, Till, furnish, open_till, 
 from onebook.checkout.change import Change
 from onebook.checkout.checkouts import Paying
 from onebook.checkout.failures import CheckoutRefused, SpentCoupon, TooManyCheckouts
-from onebook.checkout.quotes import Wish
+from onebook.checkout.prices.quotes import Wish
 from onebook.checkout.record import Checkout, State
 from onebook.checkout.saga import Unanswered, Undone
 from onebook.ledger.ledger import Placing

@@ -17,7 +17,7 @@ from onebook.checkout.failures import (
     SpentCoupon,
     TokenNeeded,
 )
-from onebook.checkout.quotes import Wish
+from onebook.checkout.prices.quotes import Wish
 from onebook.checkout.record import Purpose, State
 from onebook.ledger.ledger import Placing
 from onebook.model.booking import Status

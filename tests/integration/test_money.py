@@ -10,9 +10,9 @@ import msgspec
 import pytest
 from tests.conftest import onebook
 
-from onebook.checkout.journal import Account
-from onebook.checkout.money import MoneyBook
-from onebook.checkout.report import Balance, By, Imbalance, as_csv
+from onebook.checkout.books.journal import Account
+from onebook.checkout.books.money import MoneyBook
+from onebook.checkout.books.report import Balance, By, Imbalance, as_csv
 from onebook.model.booking import BookingId
 
 BOOKING = BookingId("00000000-0000-7000-8000-000000000001")

@@ -9,12 +9,12 @@ import pytest
 from msgspec.structs import replace
 from tests.conftest import Bench
 
-from onebook.checkout.coupons import CouponUsed
 from onebook.checkout.failures import CheckoutRefused
-from onebook.checkout.offers import Offers
-from onebook.checkout.quotes import Quotes, Wish
-from onebook.checkout.seal import Seal
-from onebook.checkout.standing import stands
+from onebook.checkout.prices.coupons import CouponUsed
+from onebook.checkout.prices.offers import Offers
+from onebook.checkout.prices.quotes import Quotes, Wish
+from onebook.checkout.prices.seal import Seal
+from onebook.checkout.prices.standing import stands
 from onebook.ledger.definitions import ResourceDefinition
 from onebook.ledger.failures import UnknownName, Unprocessable
 from onebook.ledger.ledger import Placing

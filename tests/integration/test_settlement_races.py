@@ -11,12 +11,12 @@ from tests.integration.till import ROOM, TOTAL_MINOR, furnish, open_till, simula
 from onebook.checkout.checkouts import Found
 from onebook.checkout.failures import CheckoutRefused
 from onebook.checkout.openings import Opening
-from onebook.checkout.quotes import Wish
+from onebook.checkout.prices.quotes import Wish
+from onebook.checkout.prices.standing import QuoteMismatch
 from onebook.checkout.record import Checkout
 from onebook.checkout.record import State as CheckoutState
-from onebook.checkout.settlement import State
-from onebook.checkout.settlements import Settlements
-from onebook.checkout.standing import QuoteMismatch
+from onebook.checkout.settling.settlement import State
+from onebook.checkout.settling.settlements import Settlements
 from onebook.ledger.definitions import ResourceDefinition
 from onebook.ledger.failures import Unprocessable
 from onebook.model.booking import BookingId
@@ -78,7 +78,7 @@ async def test_a_payer_who_is_asked_something_gives_way(desk: Desk, monkeypatch:
     booking = await deposited(desk)
     waiting = (await desk.till.pay(booking, "tok_challenge", "rest")).checkout
     assert waiting.state is CheckoutState.CHALLENGED
-    monkeypatch.setattr("onebook.checkout.settlements._refusal", lambda *_: None)  # it has looked before
+    monkeypatch.setattr("onebook.checkout.settling.settlements._refusal", lambda *_: None)  # it has looked before
     settled = await desk.ended(await desk.settlements.no_show(booking))
     assert (settled.state, settled.fee_minor) == (State.SETTLED, DEPOSIT_MINOR)
     assert (await desk.till.ended(waiting)).code == "already-settled"
@@ -96,7 +96,7 @@ async def test_what_is_being_taken_is_divided_as_well(desk: Desk, monkeypatch: p
         return await captured_minor(desk) == TOTAL_MINOR
 
     await until(is_taken)
-    monkeypatch.setattr("onebook.checkout.settlements._refusal", lambda *_: None)  # it has looked before
+    monkeypatch.setattr("onebook.checkout.settling.settlements._refusal", lambda *_: None)  # it has looked before
     settled = await desk.ended(await desk.settlements.no_show(booking))
     assert (await paying).checkout.state is CheckoutState.COMPLETED
     assert (settled.state, settled.fee_minor) == (State.SETTLED, TOTAL_MINOR)

@@ -21,11 +21,11 @@ from tests.integration.till import (
     simulating,
 )
 
+from onebook.checkout.books.money import MoneyBook
+from onebook.checkout.books.reconcile import reconcile
 from onebook.checkout.failures import CheckoutRefused, CheckoutUnderWay
 from onebook.checkout.gateways.protocol import Gateway, Order, Refund
-from onebook.checkout.money import MoneyBook
-from onebook.checkout.reconcile import reconcile
-from onebook.checkout.settlement import (
+from onebook.checkout.settling.settlement import (
     FINAL,
     AlreadySettled,
     Kind,
@@ -36,8 +36,8 @@ from onebook.checkout.settlement import (
     Settlement,
     State,
 )
-from onebook.checkout.settlement_store import SettlementStore
-from onebook.checkout.settlements import Settlements
+from onebook.checkout.settling.settlements import Settlements
+from onebook.checkout.settling.store import SettlementStore
 from onebook.ledger.ledger import Ledger
 from onebook.ledger.page import Settled
 from onebook.model.booking import BookingId, Status

@@ -17,12 +17,12 @@ from onebook.checkout.driver import Driver
 from onebook.checkout.gateways.breaker import Guarded
 from onebook.checkout.gateways.protocol import Gateway
 from onebook.checkout.gateways.simulator import SimulatorGateway
-from onebook.checkout.offers import Offers
-from onebook.checkout.quotes import Quotes
+from onebook.checkout.prices.offers import Offers
+from onebook.checkout.prices.quotes import Quotes
+from onebook.checkout.prices.seal import Seal
 from onebook.checkout.record import FINAL, Checkout
 from onebook.checkout.resume import Resumer
 from onebook.checkout.saga import Limits
-from onebook.checkout.seal import Seal
 from onebook.checkout.store import Store
 from onebook.config import PaymentSettings, load
 from onebook.ledger.database import open_reader, open_writer

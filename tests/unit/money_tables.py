@@ -10,11 +10,11 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from onebook.checkout.journal import Account, Entry
-from onebook.checkout.postings import of_completed, of_refund_paid
+from onebook.checkout.books.journal import Account, Entry
+from onebook.checkout.books.postings import of_completed, of_refund_paid
 from onebook.checkout.record import Checkout, Purpose, State
-from onebook.checkout.settlement import Captured, Kind, Plan, Settlement, planned
-from onebook.checkout.settlement import State as Settling
+from onebook.checkout.settling.settlement import Captured, Kind, Plan, Settlement, planned
+from onebook.checkout.settling.settlement import State as Settling
 from onebook.model.booking import BookingId
 from onebook.model.commands import Wanted
 from onebook.model.offers.quote import ItemPolicy, LineKind, PolicyStep, Quote, QuotedItem, QuoteLine

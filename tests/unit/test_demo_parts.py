@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from rich.console import Console
 
+from onebook.checkout.books.reconcile import Difference, Kind
 from onebook.checkout.gateways.protocol import Payment, PaymentState
-from onebook.checkout.reconcile import Difference, Kind
 from onebook.model.offers.coupon import CouponTerms
 from onebook.model.offers.plan import RatePlan
 from onebook.model.offers.policy import Policy

@@ -18,14 +18,14 @@ from tests.unit.money_tables import (
     settlement_of,
 )
 
+from onebook.checkout.books.journal import Account, Entry
+from onebook.checkout.books.postings import dues_minor, of_completed, of_refund_paid, paid_minor, promised_minor
+from onebook.checkout.books.reconcile import Kind as Kinds
+from onebook.checkout.books.reconcile import Ours, reconcile
+from onebook.checkout.books.report import folio_of
 from onebook.checkout.gateways.protocol import Payment, PaymentState
-from onebook.checkout.journal import Account, Entry
-from onebook.checkout.postings import dues_minor, of_completed, of_refund_paid, paid_minor, promised_minor
-from onebook.checkout.reconcile import Kind as Kinds
-from onebook.checkout.reconcile import Ours, reconcile
 from onebook.checkout.record import Purpose, State
-from onebook.checkout.report import folio_of
-from onebook.checkout.settlement import Captured, Kind, planned
+from onebook.checkout.settling.settlement import Captured, Kind, planned
 from onebook.model.offers.quote import LineKind, Quote, QuoteLine
 
 SCENARIOS = scenarios()

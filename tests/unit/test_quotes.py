@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from onebook.checkout.seal import KEY_FILE, MAX_TOKEN_BYTES, BadQuote, Seal, TooLong
-from onebook.checkout.standing import QuoteExpired, QuoteMismatch, stands
+from onebook.checkout.prices.seal import KEY_FILE, MAX_TOKEN_BYTES, BadQuote, Seal, TooLong
+from onebook.checkout.prices.standing import QuoteExpired, QuoteMismatch, stands
 from onebook.model.booking import Booking, BookingId, Item, Status
 from onebook.model.offers.quote import Guests, ItemPolicy, LineKind, PolicyStep, Quote, QuotedItem, QuoteLine
 

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from onebook.api.json_body import decode_json, pointer_of, request_hash
 from onebook.api.problems import Problem
@@ -200,9 +201,8 @@ def test_hours_reach_over_midnight() -> None:
 )
 def test_zone_and_currency_must_exist(changes: dict[str, str], pointer: str) -> None:
     """A venue has an IANA time zone and an active ISO 4217 currency."""
-    request = VenueRequest(
-        **({"name": "Alfama", "timezone": "Europe/Lisbon", "currency": "EUR", "market": "lisboa"} | changes)
-    )
+    lisbon = VenueRequest(name="Alfama", timezone="Europe/Lisbon", currency="EUR", market="lisboa")
+    request = replace(lisbon, **changes)
     with pytest.raises(Unprocessable) as raised:
         check_venue(request)
     assert raised.value.pointer == pointer

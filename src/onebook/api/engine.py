@@ -8,11 +8,11 @@ from onebook.api.tokens import Keys
 from onebook.broker.dead_letters import DeadLetters
 from onebook.channels.delta import Deltas
 from onebook.channels.subscriptions import Subscriptions
+from onebook.checkout.books.money import MoneyBook
 from onebook.checkout.checkouts import Checkouts
-from onebook.checkout.money import MoneyBook
-from onebook.checkout.offers import Offers
-from onebook.checkout.quotes import Quotes
-from onebook.checkout.settlements import Settlements
+from onebook.checkout.prices.offers import Offers
+from onebook.checkout.prices.quotes import Quotes
+from onebook.checkout.settling.settlements import Settlements
 from onebook.customers.customers import Customers
 from onebook.ledger.definitions import Definitions
 from onebook.ledger.ledger import Ledger

@@ -12,8 +12,8 @@ from onebook.api.problems import Problem, refusal_problem
 from onebook.api.roles import Scope
 from onebook.api.wire import Nothing, SettlementAnswer
 from onebook.api.wire_money import MoneyQuery, RefundRequest, SettlementList, settlement_answer
-from onebook.checkout.report import Folio, Report
-from onebook.checkout.settlement import FINAL, Settlement
+from onebook.checkout.books.report import Folio, Report
+from onebook.checkout.settling.settlement import FINAL, Settlement
 from onebook.ledger.failures import Unprocessable
 from onebook.ledger.identity import new_id
 from onebook.model.booking import BookingId

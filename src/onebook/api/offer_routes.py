@@ -24,7 +24,7 @@ from onebook.api.wire_offers import (
     coded,
     coupon_answer,
 )
-from onebook.checkout.tariffs import Offer
+from onebook.checkout.prices.tariffs import Offer
 from onebook.ledger.failures import UnknownName
 from onebook.model.offers.coupon import CouponTerms
 from onebook.model.offers.plan import RatePlan

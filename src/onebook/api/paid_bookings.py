@@ -14,7 +14,7 @@ from onebook.api.wire import Amendment, Reason, booking_answer
 from onebook.api.wire_money import settlement_answer
 from onebook.checkout.checkouts import Paying
 from onebook.checkout.record import State
-from onebook.checkout.settlement import Settlement
+from onebook.checkout.settling.settlement import Settlement
 from onebook.model.booking import BookingId
 from onebook.model.refusals import UnknownBooking
 

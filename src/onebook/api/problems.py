@@ -13,7 +13,7 @@ from msgspec.structs import asdict
 from onebook.api.answer import PROBLEM, Answer, encode_json
 from onebook.api.tokens import BadToken
 from onebook.checkout.failures import CheckoutRefused
-from onebook.checkout.seal import BadQuote
+from onebook.checkout.prices.seal import BadQuote
 from onebook.ledger.failures import LedgerUnavailable, UnknownName, Unprocessable
 from onebook.model.refusals import Refusal
 

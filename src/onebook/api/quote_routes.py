@@ -10,7 +10,7 @@ from onebook.api.problems import refusal_problem
 from onebook.api.roles import Scope
 from onebook.api.wire_quotes import QuoteAnswer, QuoteRequest, quote_answer
 from onebook.checkout.failures import CheckoutRefused
-from onebook.checkout.quotes import Wish
+from onebook.checkout.prices.quotes import Wish
 from onebook.ledger.failures import Unprocessable
 from onebook.model.commands import Wanted
 from onebook.model.offers.quote import Quote

@@ -1,4 +1,4 @@
-"""What requests about money look like, and how a settlement is told; folios and reports are those of checkout/report.py."""
+"""What requests about money look like, and how a settlement is told; folios and reports are those of checkout/books/report.py."""
 
 from datetime import date
 from typing import Annotated
@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Meta
 
 from onebook.api.wire import PERIOD, SettlementAnswer, Text
-from onebook.checkout.report import By
-from onebook.checkout.settlement import Settlement
+from onebook.checkout.books.report import By
+from onebook.checkout.settling.settlement import Settlement
 from onebook.model.offers.bounds import MAX_AMOUNT_MINOR
 
 

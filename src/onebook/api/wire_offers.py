@@ -7,7 +7,7 @@ from msgspec import Meta
 from msgspec.structs import asdict
 
 from onebook.api.wire import Code
-from onebook.checkout.coupons import KeptCoupon
+from onebook.checkout.prices.coupons import KeptCoupon
 from onebook.model.offers.coupon import CouponTerms
 from onebook.model.offers.plan import RatePlan
 from onebook.model.offers.policy import Policy

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from onebook.checkout.journal import Entry
-from onebook.checkout.postings import of_completed
+from onebook.checkout.books.journal import Entry
+from onebook.checkout.books.postings import of_completed
 from onebook.checkout.record import Checkout, State
 from onebook.log.facts import Touched
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from onebook.checkout.books.postings import dues_minor
 from onebook.checkout.change import Change, beginning
 from onebook.checkout.driver import Driver
 from onebook.checkout.failures import (
@@ -28,10 +29,9 @@ from onebook.checkout.failures import (
 from onebook.checkout.gateways.breaker import Guarded
 from onebook.checkout.gateways.protocol import Notification
 from onebook.checkout.openings import Opening
-from onebook.checkout.postings import dues_minor
-from onebook.checkout.quotes import Quotes
+from onebook.checkout.prices.quotes import Quotes
+from onebook.checkout.prices.standing import QuoteExpired, QuoteMismatch, is_anothers, stands
 from onebook.checkout.record import FINAL, Checkout, Purpose, State
-from onebook.checkout.standing import QuoteExpired, QuoteMismatch, is_anothers, stands
 from onebook.checkout.store import Store
 from onebook.ledger.failures import Unprocessable
 from onebook.ledger.identity import new_id

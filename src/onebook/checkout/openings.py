@@ -19,7 +19,7 @@ from onebook.ledger.rows import booking_of
 from onebook.model.booking import Booking, BookingId
 from onebook.sql import statements
 
-SQL = statements("onebook.checkout", "saga.sql")
+SQL = statements("onebook.checkout")
 MAX_BATCH = 64
 MAX_WAITING = 5_000
 READ_SECONDS = 4.0

@@ -18,10 +18,10 @@ import asyncpg
 import msgspec
 import structlog
 
+from onebook.checkout.books.journal import Entry, entry_of
 from onebook.checkout.change import Change
 from onebook.checkout.failures import DATABASE_FAULTS, CouponSpent
 from onebook.checkout.gateways.protocol import Notification
-from onebook.checkout.journal import Entry, entry_of
 from onebook.checkout.openings import Opening, Openings
 from onebook.checkout.record import Checkout, State
 from onebook.ledger.failures import LedgerUnavailable, Overloaded
@@ -29,7 +29,7 @@ from onebook.ledger.rows import booking_of
 from onebook.model.booking import Booking, BookingId
 from onebook.sql import statements
 
-SQL = statements("onebook.checkout", "saga.sql")
+SQL = statements("onebook.checkout")
 MAX_BATCH = 64
 MAX_WAITING = 5_000
 WRITE_SECONDS = 4.0

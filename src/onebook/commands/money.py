@@ -11,10 +11,10 @@ import rich_click as click
 from msgspec.structs import replace
 from rich.table import Table
 
+from onebook.checkout.books.money import MoneyBook
+from onebook.checkout.books.reconcile import Difference, reconcile
+from onebook.checkout.books.report import By, Report, TrialBalance, as_csv
 from onebook.checkout.gateways.protocol import GatewayAway, GatewayRefused, OutcomeUnknown
-from onebook.checkout.money import MoneyBook
-from onebook.checkout.reconcile import Difference, reconcile
-from onebook.checkout.report import By, Report, TrialBalance, as_csv
 from onebook.commands.terminal import (
     EXIT_INVARIANT,
     EXIT_NOT_READY,

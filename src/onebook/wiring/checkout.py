@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onebook.api.engine import HealthCheck
+from onebook.checkout.books.money import MoneyBook
 from onebook.checkout.checkouts import Checkouts
 from onebook.checkout.driver import Driver
 from onebook.checkout.gateways.breaker import Guarded
 from onebook.checkout.gateways.protocol import Gateway
 from onebook.checkout.gateways.simulator import SimulatorGateway
 from onebook.checkout.gateways.stripe import StripeGateway
-from onebook.checkout.money import MoneyBook
-from onebook.checkout.offers import Offers
-from onebook.checkout.quotes import Quotes
+from onebook.checkout.prices.offers import Offers
+from onebook.checkout.prices.quotes import Quotes
+from onebook.checkout.prices.seal import Seal
 from onebook.checkout.resume import Resumer
 from onebook.checkout.saga import Limits
-from onebook.checkout.seal import Seal
-from onebook.checkout.settlements import Settlements
+from onebook.checkout.settling.settlements import Settlements
 from onebook.checkout.store import Store
 from onebook.config import PaymentSettings
 from onebook.job import Job

@@ -1,4 +1,4 @@
-"""A quote: what a basket costs, line by line. It is signed as it stands and held to (checkout/quotes.py)."""
+"""A quote: what a basket costs, line by line. It is signed as it stands and held to (checkout/prices/quotes.py)."""
 
 from datetime import datetime
 from enum import StrEnum

@@ -13,10 +13,10 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from onebook.checkout.books.money import MoneyBook
+from onebook.checkout.books.reconcile import Difference, Kind, reconcile
 from onebook.checkout.gateways.protocol import Payment
 from onebook.checkout.gateways.simulator import SimulatorGateway
-from onebook.checkout.money import MoneyBook
-from onebook.checkout.reconcile import Difference, Kind, reconcile
 from onebook.ops.demo.board import Board
 from onebook.ops.demo.follower import until
 from onebook.ops.demo.gateway import GatewayPages

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from onebook.checkout.reconcile import Kind
+from onebook.checkout.books.reconcile import Kind
 from onebook.ops.demo.board import Board
 from onebook.ops.demo.books import MoneyProof
 from onebook.ops.demo.follower import Follower

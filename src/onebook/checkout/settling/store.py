@@ -10,11 +10,11 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
+from onebook.checkout.books.journal import Entry, entry_of
+from onebook.checkout.books.postings import of_refund_paid
 from onebook.checkout.gateways.protocol import RefundState
-from onebook.checkout.journal import Entry, entry_of
-from onebook.checkout.postings import of_refund_paid
 from onebook.checkout.record import Checkout
-from onebook.checkout.settlement import (
+from onebook.checkout.settling.settlement import (
     FINAL,
     Captured,
     RefundRow,
@@ -32,7 +32,7 @@ from onebook.ledger.identity import new_id
 from onebook.model.booking import BookingId, Status
 from onebook.sql import statements
 
-SQL = statements("onebook.checkout", "settlements.sql")
+SQL = statements("onebook.checkout.settling")
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Settlement).decode

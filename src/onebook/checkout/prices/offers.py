@@ -10,8 +10,8 @@ from typing import TypeVar
 import asyncpg
 import msgspec
 
-from onebook.checkout.coupons import Coupons
-from onebook.checkout.tariffs import KINDS, SQL, Offer, Tariffs
+from onebook.checkout.prices.coupons import Coupons
+from onebook.checkout.prices.tariffs import KINDS, SQL, Offer, Tariffs
 from onebook.ledger.catalog import SQL as LEDGER_SQL
 from onebook.ledger.catalog import Catalog
 from onebook.ledger.database import Connection

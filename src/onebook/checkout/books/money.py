@@ -5,13 +5,13 @@ from datetime import date
 import asyncpg
 import msgspec
 
-from onebook.checkout.journal import entry_of
-from onebook.checkout.reconcile import Ours
-from onebook.checkout.report import Balance, By, Folio, Report, ReportLine, TrialBalance, folio_of
+from onebook.checkout.books.journal import entry_of
+from onebook.checkout.books.reconcile import Ours
+from onebook.checkout.books.report import Balance, By, Folio, Report, ReportLine, TrialBalance, folio_of
 from onebook.model.booking import BookingId
 from onebook.sql import statements
 
-SQL = statements("onebook.checkout", "money.sql")
+SQL = statements("onebook.checkout.books")
 MAX_LINES = 10_000
 
 

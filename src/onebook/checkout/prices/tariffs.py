@@ -19,7 +19,7 @@ from onebook.model.offers.tariff import Tariff
 from onebook.model.offers.tax import Tax
 from onebook.sql import statements
 
-SQL = statements("onebook.checkout", "offers.sql")
+SQL = statements("onebook.checkout.prices")
 READ_SECONDS = 3.0
 
 Offer = RatePlan | Tax | Policy

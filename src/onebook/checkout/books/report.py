@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
-from onebook.checkout.journal import Account, Entry, Posting
+from onebook.checkout.books.journal import Account, Entry, Posting
 
 PERIOD = {"starts": "from", "ends": "to"}
 

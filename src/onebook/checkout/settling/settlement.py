@@ -15,9 +15,9 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
+from onebook.checkout.books.journal import Entry
+from onebook.checkout.books.postings import of_end, of_goodwill, of_lesser, paid_minor, promised_minor
 from onebook.checkout.gateways.protocol import RefundState
-from onebook.checkout.journal import Entry
-from onebook.checkout.postings import of_end, of_goodwill, of_lesser, paid_minor, promised_minor
 from onebook.checkout.record import Checkout
 from onebook.checkout.saga import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS
 from onebook.ledger.failures import BrokenInvariant

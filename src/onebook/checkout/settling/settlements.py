@@ -21,7 +21,7 @@ from onebook.checkout.driver import order_of
 from onebook.checkout.failures import DATABASE_FAULTS, CheckoutRefused, CheckoutUnderWay
 from onebook.checkout.gateways.protocol import Gateway, GatewayAway, GatewayRefused, OutcomeUnknown, RefundState
 from onebook.checkout.record import Checkout
-from onebook.checkout.settlement import (
+from onebook.checkout.settling.settlement import (
     ENDS,
     FINAL,
     AlreadySettled,
@@ -36,7 +36,7 @@ from onebook.checkout.settlement import (
     ended,
     waiting,
 )
-from onebook.checkout.settlement_store import Due, Opening, SettlementStore
+from onebook.checkout.settling.store import Due, Opening, SettlementStore
 from onebook.ledger.failures import LedgerUnavailable, Overloaded, UnknownName, Unprocessable
 from onebook.ledger.identity import new_id
 from onebook.ledger.ledger import Ledger

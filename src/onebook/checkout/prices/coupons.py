@@ -10,7 +10,7 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
-from onebook.checkout.tariffs import SQL
+from onebook.checkout.prices.tariffs import SQL
 from onebook.ledger.catalog import Catalog
 from onebook.ledger.failures import Unprocessable
 from onebook.model.offers.coupon import CouponTerms, flaw_of_coupon

@@ -8,7 +8,7 @@ The rules, with examples that are executed as tests, are in docs/money.md.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from onebook.checkout.journal import Account, Entry, Posting
+from onebook.checkout.books.journal import Account, Entry, Posting
 from onebook.checkout.record import Checkout, Purpose
 from onebook.model.money import split
 from onebook.model.offers.quote import LineKind, Quote

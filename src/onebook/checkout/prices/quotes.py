@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from onebook.checkout.failures import CheckoutRefused, SpentCoupon
-from onebook.checkout.offers import Offers
-from onebook.checkout.seal import MAX_TOKEN_BYTES, Seal, TooLong
+from onebook.checkout.prices.offers import Offers
+from onebook.checkout.prices.seal import MAX_TOKEN_BYTES, Seal, TooLong
 from onebook.ledger.catalog import Catalog
 from onebook.ledger.failures import Unprocessable
 from onebook.ledger.identity import new_id

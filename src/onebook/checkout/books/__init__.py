@@ -1,0 +1,1 @@
+"""The ledger of money: double entry, folios, reports, reconciliation."""
