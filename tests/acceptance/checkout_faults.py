@@ -154,10 +154,10 @@ class Campaign:
 
     async def by_the_answer(self) -> None:
         """Each call of a payment loses its answer once, or is answered with an error once, before or after its effect."""
+        refunding = {trouble: await self._paid(f"tok_{trouble}_refund") for trouble in TROUBLES}
         for trouble in TROUBLES:
             authorizing, capturing = await self._holds(f"tok_{trouble}"), await self._holds(f"tok_{trouble}_capture")
-            refunding = await self._paid(f"tok_{trouble}_refund")
-            self._begin([*authorizing, *capturing, *refunding])
+            self._begin([*authorizing, *capturing, *refunding[trouble]])
             for step in ("authorize", "capture", "refund"):
                 self.struck[trouble, step, trouble.rpartition("_")[2]] += self._size
         await self._ended()

@@ -13,8 +13,8 @@ from tests.conftest import Server
 
 WORKERS = 2
 QUICK = {"ONEBOOK_PAYMENTS_RESUME_SECONDS": "2", "ONEBOOK_PAYMENTS_BREAKER_SECONDS": "0.5"}
-# As it is delivered, but that hundreds of calls may be held at the same time.
-AS_DELIVERED = {"ONEBOOK_PAYMENTS_CONCURRENCY": "500"}
+# As it is delivered, but that hundreds of calls may be held and broken off at the same time.
+AS_DELIVERED = {"ONEBOOK_PAYMENTS_CONCURRENCY": "500", "ONEBOOK_PAYMENTS_BREAKER_FAILURES": "1000"}
 
 Scene = Callable[[Campaign, Shop], Awaitable[None]]
 QUICK_SCENES: tuple[Scene, ...] = (
