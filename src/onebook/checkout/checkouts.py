@@ -33,7 +33,7 @@ from onebook.checkout.prices.quotes import Quotes
 from onebook.checkout.prices.standing import QuoteExpired, QuoteMismatch, is_anothers, stands
 from onebook.checkout.record import FINAL, Checkout, Purpose, State
 from onebook.checkout.store import Store
-from onebook.ledger.failures import Unprocessable
+from onebook.ledger.failures import Overloaded, Unprocessable
 from onebook.ledger.identity import new_id
 from onebook.model.booking import Booking, BookingId, Status
 from onebook.model.commands import Wanted
@@ -196,7 +196,7 @@ class Checkouts:
 
     async def _begin(self, checkout: Checkout, opening: Opening) -> Found:
         if self._driver.room <= 0:
-            raise GatewayClosed(1)
+            raise Overloaded("more checkouts are under way than are taken on")
         if not await self._written(beginning(checkout), opening):
             # Somebody was faster: the same request, or another one.
             later = await self._opening(checkout.booking, None)
