@@ -105,7 +105,7 @@ class CheckoutCrowd:
             if self._left <= self._half:
                 self._passed.set()
             turn += 1
-            await self._buy(draw, f"{self._seed}-{number}-{turn}")
+            await self._buy(draw, f"turn-{turn}-of-{number}-seed-{self._seed}")
 
     async def _buy(self, draw: random.Random, key: str) -> None:
         """Ask for the price, hold, pay, and change one's mind."""
