@@ -226,6 +226,27 @@ async def test_a_cheaper_booking_is_given_the_difference_back(desk: Desk) -> Non
     await desk.is_sound()
 
 
+async def test_giving_up_a_part_late_keeps_the_share_of_that_part(desk: Desk) -> None:
+    """Of one night less the policy's share is kept, and stays kept when the rest is cancelled in time."""
+    await price(desk, steps=(PolicyStep(A_DAY_HOURS, 2_500),))
+    booking = await desk.paid("a")
+    await desk.arrives_in(2025)
+    wanted = [Wanted(ROOM, starts="2027-03-01", ends="2027-03-03")]
+    amending = await desk.till.checkouts.quote_instead(booking, wanted, None, only_channel=None)
+    settled = await desk.settlements.amend_down(booking, wanted, amending.quote)
+    fee_minor = PRICE_MINOR // 4
+    assert (settled.state, settled.fee_minor, settled.refund_minor) == (
+        State.SETTLED, fee_minor, PRICE_MINOR - fee_minor
+    )  # fmt: skip
+    folio = await desk.book.folio(booking, None)
+    assert folio is not None and folio.balance_minor == 0
+    await desk.arrives_in(2099)
+    cancelled = await desk.settlements.cancel(booking)
+    assert (cancelled.fee_minor, cancelled.refund_minor) == (0, TOTAL_MINOR - PRICE_MINOR)
+    assert await desk.till.balances() == {"gateway-clearing": fee_minor, "revenue": -fee_minor}
+    await desk.is_sound()
+
+
 async def test_what_the_ledger_refuses_moves_no_money(desk: Desk) -> None:
     """Nights that nobody has to give leave the booking and its money as they were."""
     booking = await desk.paid("a")

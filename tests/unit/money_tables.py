@@ -60,13 +60,13 @@ def minor(text: str) -> int:
 def quote_of(text: str) -> Quote:
     """A quote from its text: "alfama price 300.00, alfama tax 16.98 included, alfama fee 50 %, due now 60.00"."""
     lines: list[QuoteLine] = []
-    policies: dict[str, int] = {}
+    policies: dict[str, ItemPolicy] = {}
     due_now: int | None = None
     for part in text.split(", "):
         if found := re.fullmatch(r"due now (\S+)", part):
             due_now = minor(found[1])
-        elif found := re.fullmatch(r"(\w+) keeps (\d+) %", part):
-            policies[found[1]] = int(found[2]) * 100
+        elif found := re.fullmatch(r"(\w+) keeps (\d+) %(?: in the last (\d+) hours)?", part):
+            policies[found[1]] = policy_of(int(found[2]) * 100, int(found[3] or 48))
         elif found := re.fullmatch(r"(\w+) (price|tax|coupon) (\S+)( included)?", part):
             venue, kind, amount, included = found.groups()
             place = list(dict.fromkeys([*(line.venue for line in lines), venue])).index(venue)
@@ -86,15 +86,15 @@ def quote_of(text: str) -> Quote:
             QuotedItem(f"{venue}/x", "2027-03-01", "2027-03-02", 1, NOW + timedelta(days=1)) for venue in venues
         ),
         lines=tuple(lines),
-        policies=tuple(policy_of(policies.get(venue, 0)) for venue in venues),
+        policies=tuple(policies.get(venue, policy_of(0)) for venue in venues),
         total_minor=total,
         due_now_minor=total if due_now is None else due_now,
     )
 
 
-def policy_of(basis_points: int) -> ItemPolicy:
-    """The same share for cancelling a day before and for staying away."""
-    return ItemPolicy("p", (PolicyStep(48, basis_points),), basis_points)
+def policy_of(basis_points: int, hours_before: int = 48) -> ItemPolicy:
+    """The same share for cancelling late and for staying away."""
+    return ItemPolicy("p", (PolicyStep(hours_before, basis_points),), basis_points)
 
 
 def checkout_of(identity: str, quote: Quote, amount_minor: int, purpose: Purpose = Purpose.BOOKING) -> Checkout:
@@ -200,10 +200,10 @@ class Life:
 
     def _promised(self, settlement: Settlement) -> Iterator[Entry]:
         plan = self.settle(settlement)
-        if plan.entry is not None:
-            self.promises.append(plan.entry)
+        if plan.entries:
+            self.promises.append(plan.entries[-1])
             self.given_minor = 0
-            yield plan.entry
+            yield from plan.entries
 
 
 def rows_of(step: str, entries: Sequence[Entry]) -> Iterator[Row]:

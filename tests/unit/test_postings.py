@@ -19,7 +19,14 @@ from tests.unit.money_tables import (
 )
 
 from onebook.checkout.books.journal import Account, Entry
-from onebook.checkout.books.postings import dues_minor, of_completed, of_refund_paid, paid_minor, promised_minor
+from onebook.checkout.books.postings import (
+    dues_minor,
+    kept_minor,
+    of_completed,
+    of_refund_paid,
+    paid_minor,
+    promised_minor,
+)
 from onebook.checkout.books.reconcile import Kind as Kinds
 from onebook.checkout.books.reconcile import Ours, reconcile
 from onebook.checkout.books.report import folio_of
@@ -119,21 +126,25 @@ def _amend(life: Life, quote: Quote) -> None:
     more = quote.total_minor - life.checkouts[-1].quote.total_minor
     if more > 0:
         _pay(life, quote, more, Purpose.AMENDMENT)
-    else:
-        _promise(life, Kind.AMENDMENT, quote=quote)
+        return
+    owed, kept = dues_minor(life.entries), kept_minor(life.entries)
+    _promise(life, Kind.AMENDMENT, quote=quote)
+    assert dues_minor(life.entries) <= owed
+    assert 0 <= kept_minor(life.entries) - kept <= -more
 
 
 def _promise(life: Life, kind: Kind, refund_minor: int = 0, quote: Quote | None = None) -> None:
     """Settle, and have the gateway give back what was promised, in the parts that it has to be given back in."""
     settlement = settlement_of(f"s{len(life.entries)}", kind, refund_minor, quote)
     plan = life.settle(settlement)
-    if plan.entry is None:
+    if not plan.entries:
         return
-    life.entries.append(plan.entry)
-    assert promised_minor(plan.entry) == plan.refund_minor
+    life.entries += plan.entries
+    promise = plan.entries[-1]
+    assert promised_minor(promise) == plan.refund_minor
     given_minor = 0
     for number, (_, amount_minor) in enumerate(plan.refunds):
-        life.entries.append(of_refund_paid(f"{settlement.id}.{number}", amount_minor, plan.entry, given_minor))
+        life.entries.append(of_refund_paid(f"{settlement.id}.{number}", amount_minor, promise, given_minor))
         given_minor += amount_minor
 
 

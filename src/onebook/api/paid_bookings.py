@@ -28,7 +28,7 @@ async def cancel_paid(call: Call[Reason, None], identity: BookingId) -> Answer:
 
 
 async def amend_paid(call: Call[Amendment, None], identity: BookingId) -> Answer:
-    """The difference is charged before the booking is changed, or given back after; 202 while a payer has to act."""
+    """The difference is charged before, or given back after, less the policy's fee; 202 while a payer has to act."""
     wanted, only = call.body.items, call.principal.only_channel
     amending = await call.engine.checkouts.quote_instead(identity, wanted, call.body.quote, only_channel=only)
     if amending.difference_minor <= 0:

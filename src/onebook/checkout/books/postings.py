@@ -17,6 +17,8 @@ Sums = Counter[tuple[Account, str]]
 """Minor units by account and venue."""
 
 _CHARGES = frozenset({"charge", "amendment"})
+_FEE = "fee"
+"""What is kept of a part that was given up: no charge, so that neither the next amendment nor the end takes it back."""
 _EARNINGS = (Account.REVENUE, Account.TAX, Account.COUPON)
 # What a customer owes, and what was paid in advance of it: together, what is still open.
 _DUES = (Account.RECEIVABLE, Account.DEPOSIT_LIABILITY)
@@ -43,12 +45,12 @@ def of_end(
 ) -> Entry:
     """The end of a booking, cancelled or not shown up for: of all that was charged the fees remain, the rest is promised back.
 
-    `fees_minor` is by venue. No venue keeps more than it has been paid: ending a booking charges nobody anew.
+    `fees_minor` is by venue, and comes on top of what was kept of parts before. No venue keeps more than it has been paid: ending
+    a booking charges nobody anew.
     """
     sums, changed = sums_of(before), Sums()
-    paid = _paid(sums)
-    fees = {venue: min(fees_minor.get(venue, 0), max(0, minor)) for venue, minor in paid.items()}
-    kept = _shares(min(sum(fees.values()), sum(paid.values())), fees)
+    paid, kept_before = _paid(sums), _kept(before)
+    kept = _limited({venue: fees_minor.get(venue, 0) + kept_before[venue] for venue in paid}, paid)
     for venue in paid:
         for account in (*_EARNINGS, *_DUES):
             changed[account, venue] = -sums[account, venue]
@@ -66,20 +68,36 @@ def of_goodwill(settlement: str, checkout: Checkout, before: Sequence[Entry], am
     return _entry(f"settle:{settlement}", "goodwill", checkout, changed)
 
 
-def of_lesser(settlement: str, checkout: Checkout, before: Sequence[Entry], quote: Quote) -> Entry:
-    """An amendment after which no more is due: what was paid beyond the new quote is promised back."""
+def of_lesser(
+    settlement: str, checkout: Checkout, before: Sequence[Entry], quote: Quote, fees_minor: Mapping[str, int]
+) -> tuple[Entry, ...]:
+    """An amendment after which no more is due: what was paid beyond the new quote, less fees that are kept, is promised back.
+
+    `fees_minor` is by venue. No venue keeps more of what was given up than it has been paid. The last entry promises.
+    """
+    kept_before = _kept(before)
+    free = {venue: minor - kept_before[venue] for venue, minor in _paid(sums_of(before)).items()}
+    kept = _limited(fees_minor, free)
+    fee = Sums()
+    for venue, kept_minor in kept.items():
+        fee[Account.RECEIVABLE, venue] = kept_minor
+        fee[Account.REVENUE, venue] = -kept_minor
     changed = _charged(quote, before)
-    sums = _together(sums_of(before), changed)
+    sums = _together(_together(sums_of(before), fee), changed)
     over = {venue: -due_minor for venue, due_minor in _dues(sums).items()}
     over_minor = sum(over.values())
     if over_minor >= 0:
         # What was given back out of goodwill is not given back once more: of that the new price takes what it needs.
-        used = _shares(max(0, over_minor - sum(_paid(sums).values())), over)
+        used = _shares(max(0, over_minor - max(0, sum(free.values()) - sum(kept.values()))), over)
         for venue in over:
             _close_dues(changed, sums, venue)
             changed[Account.REVENUE, venue] -= used[venue]
         _promise(changed, {venue: over[venue] - used[venue] for venue in over})
-    return _entry(f"settle:{settlement}", "amendment", checkout, changed)
+    entries = (
+        _entry(f"fee:{settlement}", _FEE, checkout, fee),
+        _entry(f"settle:{settlement}", "amendment", checkout, changed),
+    )
+    return tuple(entry for entry in entries if entry.postings)
 
 
 def of_refund_paid(refund: str, amount_minor: int, promise: Entry, given_minor: int = 0) -> Entry:
@@ -106,6 +124,11 @@ def promised_minor(entry: Entry) -> int:
 def paid_minor(entries: Iterable[Entry]) -> int:
     """What has been taken, less what was given or promised back."""
     return sum(_paid(sums_of(entries)).values())
+
+
+def kept_minor(entries: Iterable[Entry]) -> int:
+    """What was kept of parts that were given up."""
+    return sum(_kept(entries).values())
 
 
 def dues_minor(entries: Iterable[Entry]) -> int:
@@ -177,6 +200,18 @@ def _paid(sums: Sums) -> dict[str, int]:
     """What was taken and not promised back, by venue."""
     held = (Account.GATEWAY_CLEARING, Account.REFUND)
     return {venue: sum(sums[account, venue] for account in held) for venue in _venues(sums)}
+
+
+def _kept(entries: Iterable[Entry]) -> Counter[str]:
+    """What was kept of parts that were given up, by venue."""
+    sums = sums_of(entry for entry in entries if entry.kind == _FEE)
+    return Counter({venue: -sums[Account.REVENUE, venue] for venue in _venues(sums)})
+
+
+def _limited(fees_minor: Mapping[str, int], limits: Mapping[str, int]) -> dict[str, int]:
+    """Fees by venue, none above its limit, and all of them together not above that of all."""
+    fees = {venue: min(fees_minor.get(venue, 0), max(0, limit)) for venue, limit in limits.items()}
+    return _shares(min(sum(fees.values()), max(0, sum(limits.values()))), fees)
 
 
 def _shares(amount_minor: int, weights: Mapping[str, int]) -> dict[str, int]:

@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from onebook.checkout.books.journal import Entry
-from onebook.checkout.books.postings import of_end, of_goodwill, of_lesser, paid_minor, promised_minor
+from onebook.checkout.books.postings import kept_minor, of_end, of_goodwill, of_lesser, paid_minor, promised_minor
 from onebook.checkout.gateways.protocol import RefundState
 from onebook.checkout.record import Checkout
 from onebook.checkout.saga import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS
@@ -24,7 +24,8 @@ from onebook.ledger.failures import BrokenInvariant
 from onebook.log.facts import Touched
 from onebook.model.booking import BookingId
 from onebook.model.commands import Wanted
-from onebook.model.offers.policy import cancellation_fees, no_show_fees
+from onebook.model.money import proportion, split
+from onebook.model.offers.policy import cancellation_fees, item_totals, no_show_fees
 from onebook.model.offers.quote import Quote
 from onebook.model.refusals import Refusal
 
@@ -143,13 +144,13 @@ class Captured(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What the settlement of a booking that has moved comes to; decided once, and written with its entry."""
+    """What the settlement of a booking that has moved comes to; decided once, and written with its entries."""
 
     fee_minor: int
     refunds: tuple[tuple[str, int], ...]
     """How much is given back of which checkout's payment."""
-    entry: Entry | None
-    """None where the books stay as they are."""
+    entries: tuple[Entry, ...]
+    """The last one promises what goes back; none where the books stay as they are."""
 
     @property
     def refund_minor(self) -> int:
@@ -169,24 +170,31 @@ def planned(
     # Whose booking has ended meanwhile has been given back everything already.
     if settlement.kind is Kind.AMENDMENT and any(entry.kind in ENDS for entry in books):
         return "wrong-state"
-    entry = _entry(settlement, checkout, books)
-    refund_minor = promised_minor(entry)
-    kept_minor = paid_minor(books) - refund_minor if settlement.kind in ENDS else 0
-    return Plan(kept_minor, _given_back(refund_minor, payments), entry if entry.postings else None)
+    entries = _entries(settlement, checkout, books)
+    refund_minor = sum(map(promised_minor, entries))
+    fee_minor = kept_minor(entries)
+    if settlement.kind in ENDS:
+        # What was kept of a part before is told by the settlement that has kept it.
+        fee_minor = max(0, paid_minor(books) - refund_minor - kept_minor(books))
+    return Plan(fee_minor, _given_back(refund_minor, payments), entries)
 
 
-def _entry(settlement: Settlement, checkout: Checkout, books: Sequence[Entry]) -> Entry:
+def _entries(settlement: Settlement, checkout: Checkout, books: Sequence[Entry]) -> tuple[Entry, ...]:
     quote = checkout.quote
     match settlement.kind:
         case Kind.CANCELLATION:
-            fees = fees_by_venue(quote, cancellation_fees(quote, settlement.begun_at))
-            return of_end(settlement.id, settlement.kind, checkout, books, fees)
+            fees = by_venue(quote, cancellation_fees(quote, settlement.begun_at))
+            entry = of_end(settlement.id, settlement.kind, checkout, books, fees)
         case Kind.NO_SHOW:
-            return of_end(settlement.id, settlement.kind, checkout, books, fees_by_venue(quote, no_show_fees(quote)))
+            fees = by_venue(quote, no_show_fees(quote))
+            entry = of_end(settlement.id, settlement.kind, checkout, books, fees)
         case Kind.GOODWILL:
-            return of_goodwill(settlement.id, checkout, books, settlement.refund_minor)
+            entry = of_goodwill(settlement.id, checkout, books, settlement.refund_minor)
         case Kind.AMENDMENT:
-            return of_lesser(settlement.id, checkout, books, settlement.quote or quote)
+            instead = settlement.quote or quote
+            fees = fees_of_part(quote, instead, settlement.begun_at)
+            return of_lesser(settlement.id, checkout, books, instead, fees)
+    return (entry,) if entry.postings else ()
 
 
 def _given_back(refund_minor: int, payments: Sequence[Captured]) -> tuple[tuple[str, int], ...]:
@@ -202,13 +210,31 @@ def _given_back(refund_minor: int, payments: Sequence[Captured]) -> tuple[tuple[
     return tuple(parts)
 
 
-def fees_by_venue(quote: Quote, fees_minor: Sequence[int]) -> dict[str, int]:
-    """The fees of a quote's items, by the venue that keeps them."""
-    by_venue: dict[str, int] = {}
-    for item, fee_minor in zip(quote.items, fees_minor, strict=True):
+def fees_of_part(former: Quote, quote: Quote, asked_at: datetime) -> dict[str, int]:
+    """What is kept, by venue, of what a booking costs less: giving up a part is cancelling a part.
+
+    Of what a venue's items cost less it is the share that cancelling all of them would cost; in all no more than what the booking
+    costs less, so that who moves from one venue to another pays no fee on what the other one gets.
+    """
+    totals = by_venue(former, item_totals(former.lines, len(former.items)))
+    instead = by_venue(quote, item_totals(quote.lines, len(quote.items)))
+    whole_fees = by_venue(former, cancellation_fees(former, asked_at))
+    fees = {
+        venue: proportion(max(0, total - instead.get(venue, 0)), whole_fees[venue], total)
+        for venue, total in totals.items()
+        if total > 0
+    }
+    fee_minor = min(sum(fees.values()), max(0, former.total_minor - quote.total_minor))
+    return dict(zip(fees, split(fee_minor, tuple(fees.values())), strict=False))  # what costs nothing has no parts
+
+
+def by_venue(quote: Quote, amounts_minor: Sequence[int]) -> dict[str, int]:
+    """Amounts of a quote's items, by the venue that sells them."""
+    sums: dict[str, int] = {}
+    for item, amount_minor in zip(quote.items, amounts_minor, strict=True):
         venue = item.resource.partition("/")[0]
-        by_venue[venue] = by_venue.get(venue, 0) + fee_minor
-    return by_venue
+        sums[venue] = sums.get(venue, 0) + amount_minor
+    return sums
 
 
 def moved(settlement: Settlement, plan: Plan, now: datetime) -> Settlement:

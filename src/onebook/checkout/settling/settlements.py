@@ -149,7 +149,7 @@ class Settlements:
         only_channel: str | None = None,
         traceparent: str | None = None,
     ) -> Settlement:
-        """Give a booking that was paid for other items that cost no more: what was paid beyond their quote goes back."""
+        """Give a booking that was paid for other items that cost no more: of what is given up the policy's fee is kept."""
         opening, checkout = await self._opening(booking, only_channel)
         row = _first_row(opening, checkout, Kind.AMENDMENT)
         row = replace(row, quote=quote, amended=tuple(wanted), traceparent=traceparent)

@@ -125,8 +125,8 @@ class SettlementStore:
             after = moved(settlement, plan, now)
             if not await _moved(connection, after):
                 return None
-            if plan.entry is not None:
-                await _post(connection, plan.entry)
+            for entry in plan.entries:
+                await _post(connection, entry)
             for checkout, amount_minor in plan.refunds:
                 await connection.execute(SQL["promise"], new_id(), settlement.id, checkout, amount_minor)
             if settlement.quote is not None:

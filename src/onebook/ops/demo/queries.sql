@@ -29,7 +29,7 @@ SELECT count(*) FILTER (WHERE status = 'delivered') AS delivered, count(*) FILTE
 FROM webhook_delivery;
 
 -- name: books
--- What has been taken and given back, by currency, and what policies have kept of what was cancelled.
+-- What has been taken and given back, by currency, and what policies have kept of what was cancelled or given up.
 SELECT currency, sum(taken)::bigint AS taken, sum(given_back)::bigint AS given_back, sum(kept)::bigint AS kept
 FROM (
     SELECT currency, amount_minor AS taken, 0 AS given_back, 0 AS kept FROM payment.checkout WHERE state = 'completed'
@@ -37,7 +37,8 @@ FROM (
     SELECT currency, 0, refund.amount_minor, 0 FROM payment.refund JOIN payment.checkout ON checkout.id = refund.checkout
     WHERE refund.state = 'succeeded'
     UNION ALL
-    SELECT currency, 0, 0, fee_minor FROM payment.settlement WHERE kind = 'cancellation' AND state NOT IN ('moving', 'refused')
+    SELECT currency, 0, 0, fee_minor FROM payment.settlement
+    WHERE kind IN ('cancellation', 'amendment') AND state NOT IN ('moving', 'refused')
 ) AS moved GROUP BY currency;
 
 -- name: under_way

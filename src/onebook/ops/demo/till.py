@@ -11,7 +11,7 @@ from onebook.ops.demo.tally import Latencies
 
 
 class Books(msgspec.Struct, frozen=True):
-    """Money by currency and counts, as the tables have them. `kept` is what policies have kept of what was cancelled."""
+    """Money by currency and counts, as the tables have them. `kept` is what policies keep of what is cancelled or given up."""
 
     taken_minor: Mapping[str, int] = msgspec.field(default_factory=Counter)
     given_back_minor: Mapping[str, int] = msgspec.field(default_factory=Counter)
