@@ -77,6 +77,18 @@ def test_a_refund_sent_again_is_told_as_such(api: Api, venue: str) -> None:
     assert "idempotent-replayed" not in first.headers and again.headers["idempotent-replayed"] == "true"
 
 
+def test_amending_to_what_was_paid_for_changes_nothing(api: Api, venue: str) -> None:
+    """The booking as it is, without a settlement; its account has no entry more."""
+    priced(api, venue)
+    path = api.book([nights(venue)]).headers["location"]
+    assert checkout(api, path.rpartition("/")[2]).status == 201
+    booking, folio = (api.request("GET", path + part).json() for part in ("", "/folio"))
+    answered = api.request("POST", f"{path}/amend", {"items": [nights(venue)]})
+    assert answered.status == 200
+    assert {**answered.json(), "server_time": None} == {**booking, "server_time": None}
+    assert api.request("GET", f"{path}/folio").json() == folio
+
+
 def test_a_coupon_for_each_customer_needs_one(api: Api, venue: str) -> None:
     """Whoever names no customer cannot use it at all, or could use it without end."""
     priced(api, venue)

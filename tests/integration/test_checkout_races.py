@@ -50,6 +50,7 @@ async def nights(till: Till, booking: BookingId) -> list[tuple[str, str]]:
 async def amend_up(till: Till, booking: BookingId, token: str = "tok_ok") -> Checkout:
     """Pay for more nights."""
     amending = await till.checkouts.quote_instead(booking, LONGER, None, only_channel=None)
+    assert amending is not None
     return (await till.checkouts.pay_difference(amending, LONGER, Paying("longer", token))).checkout
 
 

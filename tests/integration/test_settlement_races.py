@@ -108,7 +108,7 @@ async def test_a_coupon_is_not_slipped_into_an_amendment(desk: Desk) -> None:
     terms = CouponTerms(name="Half", currency="EUR", worth=AmountOff(15_000), max_uses=1)
     await desk.till.offers.coupons.put("alfama", "HALF", terms)
     booking = await desk.paid("a")
-    wanted = (Wanted(ROOM, starts="2027-03-01", ends="2027-03-04"),)
+    wanted = (Wanted(ROOM, starts="2027-03-01", ends="2027-03-05"),)
     at = await desk.till.payments.fetchval("SELECT now()")
     cheap = await desk.till.quotes.of_items([Wish(wanted[0])], at, coupons=["HALF"])
     with pytest.raises(CheckoutRefused) as refused:
@@ -127,6 +127,17 @@ async def test_a_booking_is_not_amended_into_another_currency(desk: Desk) -> Non
     wanted = (Wanted(dear, starts="2027-03-01", ends="2027-03-04"),)
     with pytest.raises(Unprocessable, match="paid for in EUR"):
         await till.checkouts.quote_instead(booking, wanted, None, only_channel=None)
+
+
+async def test_what_was_paid_for_is_not_priced_anew(desk: Desk) -> None:
+    """Amended to the items that it has, a booking costs what it did when prices have dropped; other items are priced."""
+    booking = await desk.paid("a")
+    await desk.till.offers.put("alfama", "flex", RatePlan(name="Cheap", currency="EUR", price_minor=100))
+    await asyncio.sleep(0.06)  # a price may be so old
+    same, fewer = ((Wanted(ROOM, starts="2027-03-01", ends=end),) for end in ("2027-03-04", "2027-03-03"))
+    assert await desk.till.checkouts.quote_instead(booking, same, None, only_channel=None) is None
+    amending = await desk.till.checkouts.quote_instead(booking, fewer, None, only_channel=None)
+    assert amending is not None and amending.quote.total_minor == 200
 
 
 async def test_a_gateway_that_is_silent_holds_up_no_round(database_url: str, gateway_url: str) -> None:

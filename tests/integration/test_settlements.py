@@ -233,6 +233,7 @@ async def test_giving_up_a_part_late_keeps_the_share_of_that_part(desk: Desk) ->
     await desk.arrives_in(2025)
     wanted = [Wanted(ROOM, starts="2027-03-01", ends="2027-03-03")]
     amending = await desk.till.checkouts.quote_instead(booking, wanted, None, only_channel=None)
+    assert amending is not None
     settled = await desk.settlements.amend_down(booking, wanted, amending.quote)
     fee_minor = PRICE_MINOR // 4
     assert (settled.state, settled.fee_minor, settled.refund_minor) == (

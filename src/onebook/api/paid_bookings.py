@@ -31,6 +31,8 @@ async def amend_paid(call: Call[Amendment, None], identity: BookingId) -> Answer
     """The difference is charged before, or given back after, less the policy's fee; 202 while a payer has to act."""
     wanted, only = call.body.items, call.principal.only_channel
     amending = await call.engine.checkouts.quote_instead(identity, wanted, call.body.quote, only_channel=only)
+    if amending is None:
+        return await _booking_answer(call, identity, None)
     if amending.difference_minor <= 0:
         settlement = await call.engine.settlements.amend_down(
             identity, wanted, amending.quote, only_channel=only, traceparent=call.traceparent

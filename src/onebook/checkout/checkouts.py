@@ -116,12 +116,18 @@ class Checkouts:
 
     async def quote_instead(
         self, identity: BookingId, wanted: Sequence[Wanted], token: str | None, *, only_channel: str | None
-    ) -> Amending:
-        """What other items cost, beside what was paid for: by a quote of theirs, or at today's prices."""
+    ) -> Amending | None:
+        """What other items cost, beside what was paid for: by a quote of theirs, or at today's prices.
+
+        None where they are what was paid for: nothing changes, and nothing is priced anew, whatever prices have done since.
+        """
         opening = await self._opening(identity, only_channel)
         former = paid_checkout(opening.earlier)
         if former is None or opening.booking.status is not Status.CONFIRMED:
             raise CheckoutRefused(WrongState(state=opening.booking.status))
+        is_at_rest = all(earlier.state in FINAL for earlier in opening.earlier)
+        if is_at_rest and keys_of(await self._quotes.lines(wanted)) == keys_of(former.quote.items):
+            return None
         quote = await self._quotes.instead_of(former.quote, wanted, opening.now)
         if token is not None:
             quote = _standing(self._quotes.read(token), quote, opening.booking)

@@ -26,10 +26,15 @@ def items_of(lines: Iterable[Line], book: Book) -> tuple[Item, ...]:
     )
 
 
-def keys_of(items: Iterable[Item | QuotedItem]) -> frozenset[ItemKey]:
+def keys_of(items: Iterable[Item | QuotedItem | Line]) -> frozenset[ItemKey]:
     """What items are about, whatever their order: two baskets are the same if this is. A session may have moved."""
     counted = Counter(
-        (item.resource, *(("", "") if item.session else (item.starts, item.ends)), item.session, item.quantity)
+        (
+            item.resource.key if isinstance(item, Line) else item.resource,
+            *(("", "") if item.session else (item.starts, item.ends)),
+            item.session,
+            item.quantity,
+        )
         for item in items
     )
     return frozenset((*about, count) for about, count in counted.items())

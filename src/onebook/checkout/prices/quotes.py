@@ -68,9 +68,14 @@ class Quotes:
         self, booking: Booking, now: datetime, *, coupons: Sequence[str] = (), customer: str | None = None
     ) -> Quote:
         """A quote for what a booking has, which holds as long as the hold lives. Without coupons it mostly awaits nothing."""
-        asked = [Asked(line) for line in await self._lines([_wanted(item) for item in booking.lines])]
+        asked = [Asked(line) for line in await self.lines([_wanted(item) for item in booking.lines])]
         priced = await self._priced(asked, coupons, now)
         return self._quote(priced, now, booking=booking.id, customer=customer or booking.customer)
+
+    async def lines(self, wanted: Sequence[Wanted]) -> tuple[Line, ...]:
+        """Items with their resources found, which have no price yet. Mostly awaits nothing."""
+        known = resolve_known(wanted, self._catalog)
+        return await resolve(wanted, self._catalog) if known is None else known
 
     def token(self, quote: Quote) -> str:
         """The quote as text that `read` takes back. Raises Unprocessable for one that is too large."""
@@ -85,12 +90,8 @@ class Quotes:
         return self._seal.read(token)
 
     async def _asked(self, wishes: Sequence[Wish]) -> list[Asked]:
-        lines = await self._lines([wish.wanted for wish in wishes])
+        lines = await self.lines([wish.wanted for wish in wishes])
         return [Asked(line, wish.guests, wish.rate_plan) for line, wish in zip(lines, wishes, strict=True)]
-
-    async def _lines(self, wanted: Sequence[Wanted]) -> tuple[Line, ...]:
-        known = resolve_known(wanted, self._catalog)
-        return await resolve(wanted, self._catalog) if known is None else known
 
     async def _priced(
         self, asked: Sequence[Asked], coupons: Sequence[str], now: datetime, *, are_taken: bool = False
