@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from tests.integration.till import ROOM, TOTAL_MINOR, Till, furnish, open_till, simulating, until
 
+from onebook.checkout.checkouts import Paying
 from onebook.checkout.failures import (
     AlreadyPaid,
     CheckoutRefused,
@@ -247,6 +248,27 @@ async def test_a_deposit_and_then_the_rest(till: Till) -> None:
     with pytest.raises(CheckoutRefused) as refused:
         await till.pay(booking, key="more")
     assert isinstance(refused.value.refusal, AlreadyPaid)
+
+
+async def test_a_deposit_of_nothing_leaves_no_token_to_charge(till: Till) -> None:
+    """What is due later, the balance or dearer items, asks for a token before anything begins; with one it is paid."""
+    plan = RatePlan(name="Later", currency="EUR", price_minor=10_000, deposit=ShareDeposit(basis_points=0))
+    await till.offers.put("alfama", "flex", plan)
+    await asyncio.sleep(0.06)  # a price may be so old
+    booking = await till.hold("a")
+    assert (await till.pay(booking, None)).checkout.amount_minor == 0
+    longer = [Wanted(ROOM, starts="2027-03-01", ends="2027-03-05")]
+    amending = await till.checkouts.quote_instead(booking, longer, None, only_channel=None)
+    assert amending is not None
+    for paying, amount_minor in (
+        (till.pay(booking, None, "rest"), TOTAL_MINOR),
+        (till.checkouts.pay_difference(amending, longer, Paying("longer")), 10_000),
+    ):
+        with pytest.raises(CheckoutRefused) as refused:
+            await paying
+        assert refused.value.refusal == TokenNeeded(amount_minor, "EUR")
+    assert await till.at_gateway() == {}
+    assert (await till.pay(booking, key="paid")).checkout.amount_minor == TOTAL_MINOR
 
 
 async def test_what_costs_nothing_is_confirmed_without_a_payment(till: Till) -> None:

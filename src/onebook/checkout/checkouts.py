@@ -147,6 +147,7 @@ class Checkouts:
             return Found(await self._waited(earlier), is_replayed=True)
         self._refuse_closed()
         _refuse_unpayable(opening)
+        _refuse_tokenless(paying.token, amending.difference_minor, quote.currency)
         row = _first_row(opening, paying, quote, amending.difference_minor, self._gateway.name, self._lease)
         checkout = msgspec.structs.replace(row, purpose=Purpose.AMENDMENT, amended=tuple(wanted), former=former.quote)
         return await self._begin(checkout, opening)
@@ -184,12 +185,12 @@ class Checkouts:
             owed_minor = dues_minor(await self._store.entries(booking.id))
             if owed_minor <= 0:
                 raise CheckoutRefused(AlreadyPaid())
+            _refuse_tokenless(paying.token or former.token, owed_minor, former.currency)
             row = _first_row(opening, paying, former.quote, owed_minor, self._gateway.name, self._lease)
             return msgspec.structs.replace(row, purpose=Purpose.BALANCE, token=paying.token or former.token)
         quote = await self._quote(booking, paying, now)
         amount_minor = quote.total_minor if paying.pay == "all" else quote.due_now_minor
-        if amount_minor > 0 and paying.token is None:
-            raise CheckoutRefused(TokenNeeded(amount_minor, quote.currency))
+        _refuse_tokenless(paying.token, amount_minor, quote.currency)
         return _first_row(opening, paying, quote, amount_minor, self._gateway.name, self._lease)
 
     async def _quote(self, booking: Booking, paying: Paying, now: datetime) -> Quote:
@@ -303,6 +304,12 @@ def _refuse_unpayable(opening: Opening) -> None:
         refusal = WrongState(state=booking.status)
     if refusal is not None:
         raise CheckoutRefused(refusal)
+
+
+def _refuse_tokenless(token: str | None, amount_minor: int, currency: str) -> None:
+    """Raises CheckoutRefused where something is to be paid and nobody has said with what: what cost nothing left no token."""
+    if amount_minor > 0 and not token:
+        raise CheckoutRefused(TokenNeeded(amount_minor, currency))
 
 
 def _same_or_refused(checkout: Checkout, later: Opening) -> Checkout:
