@@ -20,7 +20,7 @@ demo: setup                    ## a live market: channels compete, the screen pr
 	$(BIN)/onebook demo
 
 test: setup-dev                ## everything that runs in CI
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not slow" -n 3 --dist loadfile
 
 test-slow: setup-dev           ## the long campaigns
 	$(BIN)/pytest -m slow

@@ -19,6 +19,8 @@ import asyncpg
 import msgspec
 import pytest
 
+from onebook.api.roles import Role
+from onebook.api.tokens import Keys
 from onebook.embedded.folder import DataFolder
 from onebook.embedded.postgres import EmbeddedPostgres
 from onebook.ledger.catalog import Catalog
@@ -156,11 +158,11 @@ class Server:
         return found
 
     def token(self, role: str, channel: str | None = None) -> str:
-        """A token for a role, as `onebook token` prints it."""
+        """A token for a role, minted with the server's own key, as `onebook token` does in a process of its own."""
         name = f"{role}:{channel}"
         if name not in self.tokens:
-            more = () if channel is None else ("--channel", channel)
-            self.tokens[name] = onebook("token", "--data", str(self.data), "--role", role, *more).stdout.strip()
+            keys = Keys.open(DataFolder(self.data).keys)
+            self.tokens[name] = keys.mint(Role(role), channel=channel, ttl_seconds=3600)
         return self.tokens[name]
 
     def stop(self) -> int:

@@ -1,46 +1,48 @@
-"""The `onebook` command."""
+"""The `onebook` command. A command's modules are loaded when it is asked for: all of them together take a second or two."""
+
+from importlib import import_module
 
 import rich_click as click
 
-from onebook.commands.bench import bench
-from onebook.commands.customers import customers
-from onebook.commands.demo import demo
-from onebook.commands.dlq import dlq
-from onebook.commands.migrate import migrate
-from onebook.commands.money import money
-from onebook.commands.rebuild import rebuild
-from onebook.commands.replay import replay
-from onebook.commands.status import status
-from onebook.commands.token import token
-from onebook.commands.trace import trace
-from onebook.commands.up import up
-from onebook.commands.verify import verify
-from onebook.commands.webhooks import webhooks
+COMMANDS = (
+    "up",
+    "demo",
+    "replay",
+    "verify",
+    "token",
+    "bench",
+    "status",
+    "webhooks",
+    "customers",
+    "money",
+    "dlq",
+    "trace",
+    "migrate",
+    "rebuild",
+)
+"""In the order in which they are listed. Each is a function of that name, in a module of that name."""
 
 
-@click.group()
+class Commands(click.RichGroup):
+    """All commands, none of them loaded yet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name, loaded."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"onebook.commands.{cmd_name}"), cmd_name)
+        return command
+
+
+@click.group(cls=Commands)
 @click.version_option(package_name="onebook")
 def main() -> None:
     """One ledger for everything sold by time, and every channel that sells it in lock-step."""
 
-
-for command in (
-    up,
-    demo,
-    replay,
-    verify,
-    token,
-    bench,
-    status,
-    webhooks,
-    customers,
-    dlq,
-    money,
-    trace,
-    migrate,
-    rebuild,
-):
-    main.add_command(command)
 
 if __name__ == "__main__":
     main()

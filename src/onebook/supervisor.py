@@ -32,8 +32,8 @@ from onebook.embedded.postgres import EmbeddedPostgres
 from onebook.job import Job
 from onebook.key_file import secret_key
 from onebook.ledger.database import migrate
+from onebook.listening import listening_socket
 from onebook.simulator.job import SimulatorJob
-from onebook.worker import listening_socket
 
 MAX_RESTARTS = 20
 RESTART_WINDOW_SECONDS = 60.0

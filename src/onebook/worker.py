@@ -14,6 +14,7 @@ import uvloop
 from onebook.api.app import Application, create_app
 from onebook.api.express import ExpressProtocol
 from onebook.job import READY, Job, read_job, when_supervisor_is_gone
+from onebook.listening import listening_socket
 from onebook.logs import configure_logs
 from onebook.wiring.api import open_engine
 
@@ -72,16 +73,6 @@ class _Server(uvicorn.Server):
     def stop(self) -> None:
         """Stop as SIGTERM would have it."""
         self.handle_exit(signal.SIGTERM, None)
-
-
-def listening_socket(host: str, port: int) -> socket.socket:
-    """A socket of this worker's own on the shared port: the kernel spreads connections over the workers."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listener.bind((host, port))
-    return listener
 
 
 if __name__ == "__main__":

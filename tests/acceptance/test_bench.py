@@ -103,6 +103,7 @@ async def test_a_quick_round_of_sync_measures_all_that_it_reports() -> None:
     assert any("its outbox polled" in line for line in told)
 
 
+@pytest.mark.slow
 async def test_a_quick_round_of_availability_measures_all_that_it_reports() -> None:
     """Both servers answer every read, some of Onebook's with 304, and no figure is missing."""
     report = await run_availability(QUICK)

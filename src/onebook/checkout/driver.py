@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from onebook.checkout.change import step
-from onebook.checkout.failures import DATABASE_FAULTS
 from onebook.checkout.gateways.protocol import (
     Gateway,
     GatewayAway,
@@ -39,7 +38,7 @@ from onebook.checkout.saga import (
     step_of,
 )
 from onebook.checkout.store import Store
-from onebook.ledger.failures import LedgerUnavailable, Overloaded, UnknownName, Unprocessable
+from onebook.ledger.failures import DATABASE_FAULTS, LedgerUnavailable, Overloaded, UnknownName, Unprocessable
 from onebook.ledger.ledger import Ledger, Placing
 from onebook.ledger.page import Settled
 from onebook.model.booking import BookingId, ItemKey

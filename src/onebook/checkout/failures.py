@@ -1,17 +1,8 @@
 """Why a checkout does not begin, or has come to nothing. Refusals are answers; what is raised is said of each."""
 
-import asyncpg
-
 from onebook.ledger.failures import LedgerUnavailable
 from onebook.model.refusals import Refusal
 
-DATABASE_FAULTS = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # the driver's word for a connection that broke while it was handed out
-)
 """The database is away or does not answer in time: a loop outlives it, and what was under way is taken over when it is due."""
 
 

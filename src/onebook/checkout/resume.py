@@ -9,10 +9,9 @@ import asyncio
 import structlog
 
 from onebook.checkout.driver import Driver
-from onebook.checkout.failures import DATABASE_FAULTS
 from onebook.checkout.metrics import CHECKOUTS_RESUMED, OLDEST_SECONDS, REFUNDS_FAILED
 from onebook.checkout.store import Store
-from onebook.ledger.failures import LedgerUnavailable
+from onebook.ledger.failures import DATABASE_FAULTS, LedgerUnavailable
 
 CLAIM_LIMIT = 50
 INTERVAL_SECONDS = 0.25

@@ -20,11 +20,11 @@ import structlog
 
 from onebook.checkout.books.journal import Entry, entry_of
 from onebook.checkout.change import Change
-from onebook.checkout.failures import DATABASE_FAULTS, CouponSpent
+from onebook.checkout.failures import CouponSpent
 from onebook.checkout.gateways.protocol import Notification
 from onebook.checkout.openings import Opening, Openings
 from onebook.checkout.record import Checkout, State
-from onebook.ledger.failures import LedgerUnavailable, Overloaded
+from onebook.ledger.failures import DATABASE_FAULTS, LedgerUnavailable, Overloaded
 from onebook.ledger.rows import booking_of
 from onebook.model.booking import Booking, BookingId
 from onebook.sql import statements

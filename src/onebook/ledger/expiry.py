@@ -15,7 +15,7 @@ import structlog
 
 from onebook.ledger.catalog import SQL
 from onebook.ledger.committer import Committer
-from onebook.ledger.failures import LedgerUnavailable
+from onebook.ledger.failures import DATABASE_FAULTS, LedgerUnavailable
 from onebook.ledger.metrics import HOLDS_EXPIRED
 from onebook.ledger.page import Settled
 from onebook.model.booking import BookingId
@@ -61,13 +61,7 @@ class Sweeper:
             ended = 0
             try:
                 ended = await self.run_once()
-            except (
-                OSError,
-                TimeoutError,
-                asyncpg.PostgresError,
-                asyncpg.InterfaceError,
-                LedgerUnavailable,
-            ) as error:
+            except (*DATABASE_FAULTS, LedgerUnavailable) as error:
                 if repr(error) != fault:  # the same one is told once, not with every round
                     log.warning("sweep_failed", reason=repr(error))
                 fault = repr(error)

@@ -1,5 +1,15 @@
 """What can go wrong around a decision: requests that name nothing, faults that pass, and invariants that broke."""
 
+import asyncpg
+
+DATABASE_FAULTS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the driver's word for a connection that broke while it was handed out
+)
+
 # Moves of a booking that the database refuses for the sake of its payment, of which the ledger knows nothing. Whoever asks for
 # such a move looks first; this is for what happens between the look and the move.
 GUARDS = frozenset(

@@ -18,7 +18,7 @@ import structlog
 from msgspec.structs import replace
 
 from onebook.checkout.driver import order_of
-from onebook.checkout.failures import DATABASE_FAULTS, CheckoutRefused, CheckoutUnderWay
+from onebook.checkout.failures import CheckoutRefused, CheckoutUnderWay
 from onebook.checkout.gateways.protocol import Gateway, GatewayAway, GatewayRefused, OutcomeUnknown, RefundState
 from onebook.checkout.record import Checkout
 from onebook.checkout.settling.settlement import (
@@ -37,7 +37,7 @@ from onebook.checkout.settling.settlement import (
     waiting,
 )
 from onebook.checkout.settling.store import Due, Opening, SettlementStore
-from onebook.ledger.failures import LedgerUnavailable, Overloaded, UnknownName, Unprocessable
+from onebook.ledger.failures import DATABASE_FAULTS, LedgerUnavailable, Overloaded, UnknownName, Unprocessable
 from onebook.ledger.identity import new_id
 from onebook.ledger.ledger import Ledger
 from onebook.model.booking import BookingId, Status
