@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import pytest
 
 from onebook.api.roles import SCOPES_OF_ROLE, Role
 from onebook.embedded.postgres import EmbeddedPostgres
-from onebook.ops.http_client import Client
+from onebook.ops.http_client import Client, ConnectionFailed
 from tests.conftest import Server, data_folder, onebook
 
 DEADLINE_SECONDS = 30
@@ -131,7 +132,9 @@ async def test_a_killed_worker_is_replaced(new_server: Callable[..., Server]) ->
     server = await asyncio.to_thread(new_server, workers=2)
     killed = server.status["workers"][0]
     os.kill(killed, signal.SIGKILL)
-    assert await put_venue(server, "alfama") == 201
+    with suppress(ConnectionFailed):  # a connection that the kernel had given to the dead one already
+        assert await put_venue(server, "alfama") == 201
+    assert await put_venue(server, "alfama") in {200, 201}
     await asyncio.to_thread(until, lambda: killed not in server.status["workers"])
     assert len(server.status["workers"]) == 2
     assert all(psutil.Process(pid).is_running() for pid in server.status["workers"])

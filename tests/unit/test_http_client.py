@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.serving import serving
 
 from onebook.ops import http_client
 from onebook.ops.http_client import Client, ConnectionFailed
@@ -44,16 +45,14 @@ class Peer:
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
-        finally:
-            writer.close()
 
 
 @pytest.fixture
 async def peer() -> AsyncIterator[Peer]:
     """A server on a free port."""
     peer = Peer()
-    async with await asyncio.start_server(peer.serve, "127.0.0.1", 0) as server:
-        peer.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with serving(peer.serve) as port:
+        peer.url = f"http://127.0.0.1:{port}"
         yield peer
 
 

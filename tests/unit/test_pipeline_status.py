@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from rich.console import Console
+from tests.serving import serving
 
 from onebook.commands.status import without_password
 from onebook.ops.http_client import Client, ConnectionFailed
@@ -200,11 +201,8 @@ async def test_a_server_without_metrics_gives_no_reading() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, Client(f"http://127.0.0.1:{port}") as http:
+    async with serving(answer) as port, Client(f"http://127.0.0.1:{port}") as http:
         with pytest.raises(NoReading, match="404"):
             await Metrics(http).next()
     async with Client(f"http://127.0.0.1:{port}") as http:

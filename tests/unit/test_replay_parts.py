@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from tests.serving import serving
 
 from onebook.ops.http_client import Client
 from onebook.ops.replay import desk as replay_desk
@@ -165,18 +166,18 @@ class Counterpart:
                 status, body = self.answers(method, path)
                 content = msgspec.json.encode(body)
                 writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(content), content))
-        writer.close()
 
 
 @asynccontextmanager
 async def _desk(answers: Answers, *, concurrency: int = 4) -> AsyncIterator[tuple[Desk, Counterpart]]:
     counterpart = Counterpart(answers)
-    async with await asyncio.start_server(counterpart.serve, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        async with Client(f"http://127.0.0.1:{port}", connections=concurrency) as client:
-            tokens = Tokens("admin", {"direct": "direct's own"})
-            market = Market("test", {ROOM: 2})
-            yield Desk(client, tokens, market, concurrency=concurrency, chance=random.Random(1)), counterpart
+    async with (
+        serving(counterpart.serve) as port,
+        Client(f"http://127.0.0.1:{port}", connections=concurrency) as client,
+    ):
+        tokens = Tokens("admin", {"direct": "direct's own"})
+        market = Market("test", {ROOM: 2})
+        yield Desk(client, tokens, market, concurrency=concurrency, chance=random.Random(1)), counterpart
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from onebook.simulator.notifier import Notifier
 BACKLOG = 1_024
 IDLE_SECONDS = 120.0
 SWEEP_SECONDS = 30.0
+ENDING_TURNS = 100
 
 
 @asynccontextmanager
@@ -46,6 +47,15 @@ async def open_simulator(job: SimulatorJob) -> AsyncIterator[str]:
             server.close()
             for connection in list(connections):
                 connection.close()
+            await _ended(connections)
+
+
+async def _ended(connections: set[Connection]) -> None:
+    """A connection that is closed ends in one of the loop's next turns; who stops the loop before that leaves it open."""
+    for _ in range(ENDING_TURNS):
+        if not connections:
+            return
+        await asyncio.sleep(0)
 
 
 def _tell_nobody(_kind: str, _key: str) -> None:
