@@ -1,6 +1,7 @@
 """Shared ground of all tests: one PostgreSQL for the run, a database of its own for each test, servers as users start them."""
 
 import asyncio
+import inspect
 import os
 import shutil
 import signal
@@ -33,6 +34,22 @@ from onebook.views.reads import Reads
 from onebook.views.view import AvailabilityView
 
 TEMPLATE = "onebook_template"
+ENDING_TURNS = 20
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every async test begins with `connections_end`, which is therefore the last to be torn down."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.fixturenames.insert(0, "connections_end")
+
+
+@pytest.fixture
+async def connections_end() -> AsyncIterator[None]:
+    """What a test has closed ends in the loop's next turns; a loop that stops before leaves it to be complained of elsewhere."""
+    yield
+    for _ in range(ENDING_TURNS):
+        await asyncio.sleep(0)
 
 
 @contextmanager
