@@ -88,6 +88,7 @@ def test_a_basket_is_all_or_nothing(api: Api, venue: str) -> None:
 def test_a_refusal_tells_figures_and_alternatives(api: Api, venue: str) -> None:
     """Sold out names the cells, what is left, and other nights that would do."""
     api.book([nights(venue, quantity=2)])
+    wait_for(api, venue, 2)  # alternatives are looked for in the view
     refused = api.book([nights(venue, "2026-12-02", "2026-12-06", quantity=2)])
     told = refused.json()
     assert (refused.status, told["code"], told["type"]) == (409, "sold-out", "urn:onebook:problem:sold-out")
