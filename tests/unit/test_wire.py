@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from tests.luhn import card_numbers_in
 
 from onebook.api.json_body import decode_json, pointer_of, request_hash
 from onebook.api.problems import Problem
@@ -69,6 +70,7 @@ def test_a_key_hidden_by_an_escape_is_refused() -> None:
 @given(values)
 def test_the_hash_is_of_the_meaning(value: Any) -> None:
     """Spaces, escapes and the order of keys do not change a request's hash."""
+    assume(not card_numbers_in(json.dumps(value).encode()))
     plain = decode_json(json.dumps(value).encode(), object)[1]
     other = decode_json(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode(), object)[1]
     assert request_hash(plain) == request_hash(other)

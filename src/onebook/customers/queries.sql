@@ -60,7 +60,7 @@ FROM booking WHERE customer = $1 AND ($3::text IS NULL OR channel = $3) ORDER BY
 
 -- name: register_master
 -- A master key that is used from now on. One that was retired stays so.
-INSERT INTO customer.master_key (name) VALUES ($1) ON CONFLICT (name) DO NOTHING;
+INSERT INTO customer.master_key (name) VALUES ($1) ON CONFLICT DO NOTHING;
 
 -- name: search_key
 -- The key of the hashes, wrapped.
